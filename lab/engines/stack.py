@@ -1,0 +1,264 @@
+"""The stack: which servers make up a lab on this machine, how each is configured, started and known to be ready."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from urllib.parse import quote
+
+import psutil
+
+from lab import atomic
+from lab.engines import probes
+from lab.engines.services import Registry, Service, resident_bytes
+from lab.errors import LabError
+from lab.settings import LOOPBACK, ROOT, Settings, env_file
+
+TEMPLATES = Path(__file__).parent / "templates"
+READY_SECONDS = 180.0
+
+Commands = Callable[[tuple[str, ...], bool], None]
+"""Is told each command before it runs, and whether it runs in the background."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One server: its command, the ports it listens on (fields of Settings), and the request that proves it ready.
+
+    `format_command` runs once, before the first start, on an empty `data_folder`. `address` names the field of
+    Settings that says where the engine is when it is not started here.
+    """
+
+    name: str
+    address: str
+    command: tuple[str, ...]
+    ports: tuple[str, ...]
+    probe: Callable[[Settings], str]
+    data_folder: str
+    format_command: tuple[str, ...] = ()
+
+
+def engines(settings: Settings) -> tuple[Engine, ...]:
+    """The servers of a lab, in the order in which data needs them."""
+    properties = str(settings.conf / "kafka" / "server.properties")
+    return (
+        Engine(
+            "kafka",
+            "kafka",
+            ("kafka-server-start", properties),
+            ("kafka_port", "kafka_controller_port"),
+            probes.kafka,
+            "kafka",
+            ("kafka-storage", "format", "-t", _cluster_id(settings), "-c", properties),
+        ),
+        Engine(
+            "namenode",
+            "hdfs",
+            ("hdfs", "namenode"),
+            ("hdfs_port", "namenode_http_port"),
+            probes.namenode,
+            "namenode",
+            ("hdfs", "namenode", "-format", "-nonInteractive"),
+        ),
+        Engine(
+            "datanode",
+            "hdfs",
+            ("hdfs", "datanode"),
+            ("datanode_port", "datanode_http_port", "datanode_ipc_port"),
+            probes.datanode,
+            "datanode",
+        ),
+        Engine(
+            "metastore",
+            "metastore",
+            ("hive", "--service", "metastore", "-p", str(settings.metastore_port)),
+            ("metastore_port",),
+            probes.metastore,
+            "metastore",
+        ),
+        Engine("presto", "presto", ("presto-server", "run"), ("presto_port",), probes.presto_query, "presto"),
+    )
+
+
+def local_engines(settings: Settings) -> list[Engine]:
+    """Those that this machine runs: not the ones whose address was given."""
+    return [engine for engine in engines(settings) if engine.address not in settings.external]
+
+
+def command_environment(settings: Settings) -> dict[str, str]:
+    """What a command needs in its environment, beside the caller's own, to be this lab's."""
+    import os
+
+    path = f"{ROOT / 'scripts'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {**settings.to_env(), "PATH": path, "PYTHONPATH": str(ROOT)}
+
+
+def configure(settings: Settings) -> None:
+    """Write the engines' configuration from the templates, and what this lab remembers, into its home."""
+    for path in (settings.home, settings.cache):
+        if ":" in str(path) or '"' in str(path):
+            raise LabError(f"The path {path} has a colon or a quote in it; Java's class path cannot hold that.", "mv")
+    temporary = settings.home / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    values = {
+        **{name: str(value) for name, value in vars(settings).items()},
+        "conf": str(settings.conf),
+        "data": str(settings.data),
+        "data_uri": "file://" + quote(str(settings.data)),
+        "logs": str(settings.logs),
+        "tmp": str(temporary),
+    }
+    for template in sorted(path for path in TEMPLATES.rglob("*") if path.is_file()):
+        text = Template(template.read_text()).substitute(values)
+        target = settings.conf / template.relative_to(TEMPLATES)
+        if not target.exists() or target.read_text() != text:
+            atomic.write_text(target, text)
+    remembered = {name: value for name, value in settings.to_env().items() if name != "LAB_HOME"}
+    atomic.write_text(settings.conf / "lab.env", env_file(remembered))
+
+
+def start(settings: Settings, on_command: Commands, on_ready: Callable[[str, float, str], None]) -> None:
+    """Start what is missing, side by side; return when each engine has answered a real request.
+
+    `on_ready` is told name, seconds since the start, and what the engine answered. Raises LabError when a port is
+    taken, when an engine ends, or when one is not ready in time.
+    """
+    configure(settings)
+    registry = Registry(settings.run)
+    begun = time.monotonic()
+    missing = [engine for engine in local_engines(settings) if registry.process(engine.name) is None]
+    for engine in missing:
+        for port in engine.ports:
+            require_free_port(getattr(settings, port), "LAB_" + port.upper())
+    for engine in missing:
+        if engine.format_command and not _formatted(settings, engine).exists():
+            on_command(engine.format_command, False)
+    for engine in missing:
+        on_command(engine.command, True)
+
+    def bring_up(engine: Engine) -> None:
+        if engine in missing:
+            _format(settings, engine)
+            registry.start(service(settings, engine))
+        said = await_ready(settings, engine, registry)
+        on_ready(engine.name, time.monotonic() - begun, said)
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        futures = [pool.submit(bring_up, engine) for engine in engines(settings)]
+        for future in futures:
+            future.result()
+
+
+def service(settings: Settings, engine: Engine) -> Service:
+    return Service(
+        engine.name, engine.command, str(settings.logs / f"{engine.name}.log"), command_environment(settings), grace=15.0
+    )
+
+
+def await_ready(settings: Settings, engine: Engine, registry: Registry, seconds: float = READY_SECONDS) -> str:
+    """Ask the engine until it answers; say what it answered. Stop asking at once when its process has failed."""
+    deadline = time.monotonic() + seconds
+    wait = 0.2
+    while True:
+        try:
+            return engine.probe(settings)
+        except probes.FAILURES as error:
+            complaint = str(error) or type(error).__name__
+        log = settings.logs / f"{engine.name}.log"
+        state = registry.state(engine.name)
+        if engine.address not in settings.external and state and state.status == "failed":
+            raise LabError(f"{engine.name} ended ({state.last_exit}); its log: {log}\n{last_lines(log)}", "make doctor")
+        if time.monotonic() > deadline:
+            where = getattr(settings, engine.address)
+            raise LabError(f"{engine.name} did not answer at {where} within {seconds:.0f} s: {complaint}; its log: {log}")
+        time.sleep(wait)  # between two requests: there is nothing else to wait on
+        wait = min(1.0, wait * 1.3)
+
+
+def stop(settings: Settings) -> None:
+    """Stop every engine, side by side."""
+    Registry(settings.run).stop(reversed([engine.name for engine in engines(settings)]))
+
+
+def require_free_port(port: int, variable: str) -> None:
+    """Raise LabError, naming who holds it, when something listens on `port`."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+            return
+        except OSError:
+            holder = _holder_of(port)
+    raise LabError(
+        f"Port {port} is taken by {holder}.", f"end that process, or use another port: {variable}={port + 1000} make"
+    )
+
+
+def _holder_of(port: int) -> str:
+    for process in psutil.process_iter(["pid", "name"]):
+        try:
+            held = {c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+        except (psutil.Error, OSError):
+            continue  # another user's process: its connections are not ours to see
+        if port in held:
+            return f"{process.info['name']} (pid {process.info['pid']})"
+    return "a process of another user"
+
+
+def last_lines(log: Path, count: int = 12) -> str:
+    """The end of a log, for an error message."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 8000))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+
+
+def resident(settings: Settings, names: Iterable[str]) -> Mapping[str, int]:
+    """Resident memory in bytes of each of these services that runs."""
+    registry = Registry(settings.run)
+    found = {name: registry.process(name) for name in names}
+    return {name: resident_bytes(process) for name, process in found.items() if process}
+
+
+def _cluster_id(settings: Settings) -> str:
+    """Kafka's cluster id: made once for a home, then kept."""
+    path = settings.data / "kafka-cluster-id"
+    if not path.exists():
+        import base64
+
+        atomic.write_text(path, base64.urlsafe_b64encode(uuid.UUID(bytes=secrets.token_bytes(16)).bytes).decode().rstrip("="))
+    return path.read_text()
+
+
+def _formatted(settings: Settings, engine: Engine) -> Path:
+    return settings.data / f"{engine.data_folder}.formatted"
+
+
+def _format(settings: Settings, engine: Engine) -> None:
+    """Run the engine's format command once. A format that was cut off is begun again from nothing."""
+    stamp = _formatted(settings, engine)
+    if not engine.format_command or stamp.exists():
+        return
+    shutil.rmtree(settings.data / engine.data_folder, ignore_errors=True)
+    log = settings.logs / f"{engine.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as output:
+        import os
+
+        environment = {**os.environ, **command_environment(settings)}
+        done = subprocess.run(
+            engine.format_command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=120
+        )
+    if done.returncode != 0:
+        raise LabError(f"{engine.name} could not be formatted; its log: {log}\n{last_lines(log)}", "make doctor")
+    atomic.write_text(stamp, "")

@@ -1,0 +1,48 @@
+"""The batch job: lands what the topic holds now, from where the last landing ended, and ends.
+
+    spark-submit lab/pipeline/batch_job.py
+"""
+
+from __future__ import annotations
+
+import json
+
+from pyspark.sql import DataFrame, SparkSession
+
+from lab.errors import LabError
+from lab.pipeline import event_log
+from lab.pipeline.landing import Landing, only_writer
+from lab.settings import Settings
+
+
+def read(spark: SparkSession, settings: Settings, start: dict[int, int], end: dict[int, int]) -> DataFrame:
+    """The topic's records with offsets from `start` to `end` (not included), by partition."""
+
+    def as_json(offsets: dict[int, int]) -> str:
+        return json.dumps({settings.topic: {str(partition): offset for partition, offset in offsets.items()}})
+
+    reader = spark.read.format("kafka").option("kafka.bootstrap.servers", settings.kafka)
+    reader = reader.option("subscribe", settings.topic)
+    # Explicit offsets: the default, earliest to latest, would land everything again each time.
+    return reader.option("startingOffsets", as_json(start)).option("endingOffsets", as_json(end)).load()
+
+
+def run(settings: Settings) -> None:
+    topic_id = event_log.topic_id(settings.kafka, settings.topic)
+    end = event_log.end_offsets(settings.kafka, settings.topic)
+    with only_writer(settings):
+        spark = SparkSession.builder.appName("batch").getOrCreate()
+        landing = Landing(spark, settings, topic_id, len(end), landed_by="batch")
+        start = landing.starting_offsets()
+        if start == end:
+            print("The topic has nothing that has not landed yet.")
+        else:
+            print(f"landed {landing.land(read(spark, settings, start, end))}")
+        spark.stop()
+
+
+if __name__ == "__main__":
+    try:
+        run(Settings.from_env())
+    except LabError as error:
+        raise SystemExit(str(error)) from None

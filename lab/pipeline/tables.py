@@ -1,0 +1,41 @@
+"""The Hive tables: external, parquet, over the folders that batch and stream land in.
+
+They are made with SQL that Presto hands to the metastore; dropping one drops its name, never the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lab.pipeline.events import Field, tables
+from lab.settings import Settings
+
+PRESTO_TYPES = {"string": "varchar", "int": "integer", "bigint": "bigint", "boolean": "boolean", "binary": "varbinary"}
+
+VIEWS = {"sword_purchases": "SELECT * FROM purchases WHERE event_type = 'purchase_sword'"}
+"""Tables that are a part of another: a view holds exactly those rows at any moment, a second copy would not."""
+
+
+def statements(settings: Settings, present: Mapping[str, list[str]]) -> list[str]:
+    """The SQL that makes the tables as declared, where `present` says which columns which table has already."""
+    made = []
+    for table, fields in tables().items():
+        if table not in present:
+            made.append(create_table(settings, table, fields))
+        else:
+            missing = [field for field in fields if field.column not in present[table]]
+            made += [f"ALTER TABLE {table} ADD COLUMN {_column(field)}" for field in missing]
+    return made + [f"CREATE OR REPLACE VIEW {name} AS {query}" for name, query in VIEWS.items()]
+
+
+def create_table(settings: Settings, table: str, fields: tuple[Field, ...]) -> str:
+    columns = ",\n  ".join(_column(field) for field in fields)
+    location = f"hdfs://{settings.hdfs}{settings.tables}/tables/{table}"
+    return (
+        f"CREATE TABLE IF NOT EXISTS {table} (\n  {columns}\n)\n"
+        f"WITH (format = 'PARQUET', external_location = '{location}')"
+    )
+
+
+def _column(field: Field) -> str:
+    return f'"{field.column}" {PRESTO_TYPES[field.type]}'
