@@ -14,7 +14,62 @@ LAB := $(PYTHON) -m lab
 setup: ## install what is missing: a JDK 17, ab, Python's packages, the engines (safe to repeat)
 	@scripts/bootstrap
 
+# --- the walk ---
+
+.PHONY: lab
+lab: setup ## run all eight steps, and leave the lab running
+	@$(LAB) lab
+
+STEPS := step-1 step-2 step-3 step-4 step-5 step-6 step-7 step-8
+.PHONY: $(STEPS)
+step-1: ## start the stack: Kafka, HDFS, the Hive metastore, Presto
+step-2: ## create the topic
+step-3: ## run the Flask API
+step-4: ## run Apache Bench
+step-5: ## land what the topic holds, with Spark batch
+step-6: ## land what arrives, with Spark streaming
+step-7: ## create the Hive tables
+step-8: ## query Presto, and close the account
+$(STEPS): step-%: setup
+	@$(LAB) step $*
+
+# --- the running lab ---
+
+.PHONY: check status logs watch doctor traffic shell report
+check: setup ## say which steps are done, not yet done or broken
+	@$(LAB) check
+status: setup ## show what runs: pid, port, memory, log
+	@$(LAB) status
+logs: setup ## show the end of each log; NAME=kafka for one, LINES=50 for more
+	@$(LAB) logs --name "$(NAME)" --lines "$(or $(LINES),20)"
+watch: setup ## show the counts at each hop and the last events, live
+	@$(LAB) watch
+doctor: setup ## try every path of the lab, and say what to mend
+	@$(LAB) doctor
+traffic: setup ## send traffic: N=100 requests, EVERY=0 seconds a burst, SEED=1
+	@$(LAB) traffic --requests "$(or $(N),100)" --every "$(or $(EVERY),0)" --seed "$(or $(SEED),1)"
+shell: setup ## open a bash that knows the engines' commands and records what you type
+	@$(LAB) shell
+report: setup ## render report.md from the running lab
+	@$(LAB) report
+
+# --- the end ---
+
+.PHONY: stop clean distclean
+stop: ## stop everything; the data stays
+	@test ! -x $(PYTHON) || $(LAB) stop
+clean: ## stop everything and remove the lab's data; downloads stay
+	@test ! -x $(PYTHON) || $(LAB) clean
+distclean: clean ## remove the downloads too
+	@rm -rf .venv .lab
+
 # --- for developers ---
+
+.PHONY: test lint
+test: setup lint ## pass all tests, those on the real engines included
+	@$(PYTHON) -m pytest
+lint: setup ## check format, lint and types
+	@$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
 
 UV := .lab/uv/bin/uv
 

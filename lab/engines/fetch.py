@@ -50,6 +50,7 @@ FOLDERS = {
 SIDE_BY_SIDE = 6
 TRIES = 5
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30
+RETRY_SECONDS = 0.5  # doubled with each try
 CHUNK = 1 << 18
 RESUMES = "make setup (it goes on where this run ended)"
 
@@ -90,7 +91,9 @@ def read_lock(engine: str) -> list[Jar]:
         sha256, size, coordinate = [*line.split(), "", "", ""][:3]
         parts = coordinate.split(":")
         if not (re.fullmatch("[0-9a-f]{64}", sha256) and size.isdecimal() and len(parts) in (3, 4) and all(parts)):
-            raise LabError(f"{path}:{number} is not `sha256  size  coordinate`: {line!r}.", "git checkout lab/engines/locks")
+            raise LabError(
+                f"{path}:{number} is not `sha256  size  coordinate`: {line!r}.", "git checkout lab/engines/locks"
+            )
         jars.append(Jar(sha256, int(size), *parts))
     return jars
 
@@ -269,7 +272,7 @@ class _Download:
 
         reason = ""
         for attempt in range(TRIES):
-            if attempt and self.stop.wait(0.5 * 2**attempt):
+            if attempt and self.stop.wait(RETRY_SECONDS * 2**attempt):
                 raise _Stopped
             try:
                 reason = self._receive_once(jar, part)
@@ -277,7 +280,10 @@ class _Download:
                 reason = type(error).__name__
             if not reason:
                 return
-        raise LabError(f"{jar.coordinate} could not be downloaded ({reason}, {TRIES} tries).", f"{RESUMES}, once the network is there")
+        raise LabError(
+            f"{jar.coordinate} could not be downloaded ({reason}, {TRIES} tries).",
+            f"{RESUMES}, once the network is there",
+        )
 
     def _receive_once(self, jar: Jar, part: Path) -> str:
         """One request. What went wrong, or nothing when `part` is complete."""
@@ -292,7 +298,9 @@ class _Download:
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with self.session.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as answer:
             if answer.status_code in (403, 404, 410):
-                raise LabError(f"{jar.coordinate} is not there: HTTP {answer.status_code}.", "unset LAB_MAVEN_MIRROR, or make lock")
+                raise LabError(
+                    f"{jar.coordinate} is not there: HTTP {answer.status_code}.", "unset LAB_MAVEN_MIRROR, or make lock"
+                )
             if answer.status_code not in (200, 206):
                 if answer.status_code == 416:
                     part.unlink(missing_ok=True)
@@ -324,7 +332,14 @@ def _continues(answer: requests.Response, have: int) -> bool:
 def _reporting(count: int, total: int) -> Iterator[_Report]:
     jars = "1 jar" if count == 1 else f"{count} jars"
     if console.out.is_terminal:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with Progress(TextColumn(f"Downloading {jars}"), *columns, console=console.out) as progress:
@@ -492,7 +507,18 @@ def _unpack(jar: Path, folder: Path) -> None:
 def _compile(name: str, jars: Path, java_home: Path, folder: Path) -> None:
     javac = java_home / "bin" / "javac"
     sources = sorted((JAVA_SOURCES / name).rglob("*.java"))
-    command = [javac, "-nowarn", "-proc:none", "-encoding", "UTF-8", "-cp", f"{jars}/*", "-d", folder, *sources]
+    command: list[str | Path] = [
+        javac,
+        "-nowarn",
+        "-proc:none",
+        "-encoding",
+        "UTF-8",
+        "-cp",
+        f"{jars}/*",
+        "-d",
+        folder,
+        *sources,
+    ]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -64,7 +64,7 @@ def pom_of(coordinates: Iterable[str], exclusions: Sequence[str], managed: Itera
         f"<dependency>{_tags(name, names)}<exclusions>{without}</exclusions></dependency>" for name in coordinates
     )
     return (
-        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        "<project><modelVersion>4.0.0</modelVersion>"
         "<groupId>lab</groupId><artifactId>lab</artifactId><version>1</version><packaging>pom</packaging>"
         f"<dependencyManagement><dependencies>{imports}</dependencies></dependencyManagement>"
         f"<dependencies>{dependencies}</dependencies></project>"
@@ -103,7 +103,9 @@ def _maven(*arguments: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lab.engines.lock", description="Write the lock file of each engine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.engines.lock", description="Write the lock file of each engine."
+    )
     parser.add_argument("engines", nargs="*", default=list(FOLDERS), help="default: all of them")
     parser.add_argument("--repository", type=Path, default=ROOT / ".lab" / "maven", help="keeps what Maven downloads")
     given = parser.parse_args()

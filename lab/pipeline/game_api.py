@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from lab.pipeline.catalogue import GUILDS, SHIELDS, SWORDS
 from lab.pipeline.event_log import EventLog, NotLogged, Unknown
@@ -119,7 +119,7 @@ def rejection(event_type: str, name: str, reason: str, what_exists: Mapping[str,
 def create_app(log_event: Append, guild_book: GuildBook, kafka_answers: Callable[[], bool] = lambda: True) -> Flask:
     """The API. `log_event(event, kafka_key)` returns once the event is logged, or raises NotLogged or Unknown."""
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES + 1  # one more than allowed, to notice that there is more
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a redirect looks like success to a traffic script, and logs nothing
 
@@ -202,7 +202,9 @@ def create_app(log_event: Append, guild_book: GuildBook, kafka_answers: Callable
     @app.before_request
     def begin() -> None:
         g.event_id, g.logged = new_event_id(), "no"
-        request.get_data()  # raises RequestEntityTooLarge for every route alike
+        # Flask checks a length that is announced; a body that comes in chunks it only cuts
+        if len(request.get_data()) > BODY_BYTES:
+            raise RequestEntityTooLarge
 
     @app.after_request
     def label(response: Response) -> Response:
@@ -217,8 +219,11 @@ def create_app(log_event: Append, guild_book: GuildBook, kafka_answers: Callable
         response = Response(status=error.code, mimetype="application/json")
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(sorted({*error.valid_methods} - {"HEAD"}))
-        routes = sorted({rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"})
-        response.set_data(json.dumps({"error": error.description, "routes": routes}) + "\n")
+        body: dict[str, Any] = {"error": error.description}
+        if isinstance(error, NotFound):
+            routes = sorted({rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"})
+            body = {"error": f"There is no route {request.path}.", "routes": routes}
+        response.set_data(json.dumps(body) + "\n")
         return response
 
     return app

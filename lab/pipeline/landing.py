@@ -13,7 +13,6 @@ what each table has already, and leaves it out. One process lands at a time: it 
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,11 +26,9 @@ from pyspark.sql import functions as F
 from lab.errors import LabError
 from lab.pipeline.events import EVENT_TYPES, QUARANTINE, REPEATS, tables
 from lab.pipeline.hdfs import Hdfs
+from lab.pipeline.landed_file import LandedFile
 from lab.pipeline.transforms import shape
 from lab.settings import Settings
-
-NAME = re.compile(r"(?P<topic>.+)\.(?P<id>[^.]+)\.(?P<partition>\d+)\.(?P<start>\d+)-(?P<end>\d+)\.(?P<by>\w+)\.parquet")
-
 
 @contextmanager
 def only_writer(settings: Settings) -> Iterator[None]:
@@ -143,7 +140,7 @@ class Landing:
                 files = self.hdfs.names(f"{base}/{table_folder}/{partition_folder}")
                 if len(files) != 1:
                     raise OSError(f"{len(files)} staged files for {table}, partition {partition}: expected one")
-                name = f"{self.topic}.{self.topic_id}.{partition}.{start}-{end}.{self.landed_by}.parquet"
+                name = LandedFile(self.topic, self.topic_id, partition, start, end, self.landed_by).name
                 self.hdfs.rename(
                     f"{base}/{table_folder}/{partition_folder}/{files[0]}", f"{self.root}/tables/{table}/{name}"
                 )
@@ -207,8 +204,7 @@ class Landing:
         ends: dict[tuple[str, int], int] = {}
         for table in tables():
             for name in self.hdfs.names(f"{self.root}/tables/{table}"):
-                match = NAME.fullmatch(name)
-                if match and match["id"] == self.topic_id:
-                    key = (table, int(match["partition"]))
-                    ends[key] = max(ends.get(key, 0), int(match["end"]))
+                file = LandedFile.parse(name)
+                if file and file.topic_id == self.topic_id:
+                    ends[table, file.partition] = max(ends.get((table, file.partition), 0), file.end)
         return ends

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 import tempfile
@@ -282,6 +283,7 @@ def test_names_are_any_text_without_control_characters(game):
 def test_a_route_that_does_not_exist_logs_nothing_and_lists_those_that_do(game):
     answer = game.get("/purchase_a_sward/sabre")
     assert answer.status_code == 404
+    assert answer.json["error"] == "There is no route /purchase_a_sward/sabre."
     assert {"/", "/health", *ACTIONS, *(f"{path}/<name>" for path in ACTIONS)} == set(answer.json["routes"])
     assert answer.headers["X-Event-Logged"] == "no"
     assert game.log.events == []
@@ -302,6 +304,14 @@ def test_a_large_body_logs_nothing(game, path):
     answer = game.ask("POST", path, data=b"x" * (BODY_BYTES + 1))
     assert answer.status_code == 413
     assert answer.json["error"]
+    assert game.log.events == []
+
+
+def test_a_large_body_in_chunks_logs_nothing(game):
+    """Sent with `Transfer-Encoding: chunked` it announces no length; the server says where it ends."""
+    body = io.BytesIO(b"x" * (BODY_BYTES + 1))
+    answer = game.ask("POST", "/", input_stream=body, environ_overrides={"wsgi.input_terminated": True})
+    assert answer.status_code == 413
     assert game.log.events == []
 
 

@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -163,16 +163,29 @@ def test_threads_on_one_book_lose_no_member_and_no_number(book):
     assert {name: n for name, n in book.members().items() if n} == {"guild0": 40, "guild1": 40, "guild2": 40}
 
 
-def join_many(path, times):
+def test_what_a_page_has_read_stays_true_until_it_has_written(tmp_path):
+    one, other = (GuildBook(tmp_path / "book.sqlite3", start=["grubs"]) for _ in range(2))
+    with ThreadPoolExecutor(1) as pool:
+        with one.page() as page:
+            page.guilds(1)
+            second = pool.submit(join, other)
+            assert not wait([second], timeout=0.2).done
+            assert page.join("grubs").guild_seq == 1
+        assert second.result().guild_seq == 2
+
+
+def come_and_go(path, times):
     book = GuildBook(path, start=["grubs"])
     for i in range(times):
         join(book, f"guild{i % 3}")
+        join(book, f"guild{i % 3}")
+        leave(book, f"guild{i % 3}")
 
 
 def test_processes_on_one_book_lose_no_member(tmp_path):
     path = tmp_path / "book.sqlite3"  # made by whoever comes first
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=join_many, args=(path, 60)) for _ in range(3)]
+    workers = [context.Process(target=come_and_go, args=(path, 60)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -180,7 +193,7 @@ def test_processes_on_one_book_lose_no_member(tmp_path):
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     book = GuildBook(path)
     assert book.members() == {"grubs": 0, "guild0": 60, "guild1": 60, "guild2": 60}
-    assert join(book).guild_seq == 181
+    assert join(book).guild_seq == 3 * 3 * 60 + 1
 
 
 def join_and_die(path):
@@ -252,14 +265,13 @@ def test_while_kafka_fails_what_is_left_stays(book, clock, failure):
 
 def test_two_workers_never_send_the_same_entry(tmp_path, clock):
     path = tmp_path / "book.sqlite3"
-    one, other, log = GuildBook(path, now=clock), GuildBook(path, now=clock), FakeLog()
-    for i in range(50):
-        keep(one, entry(str(i), must_send=True))
+    one, other = GuildBook(path, now=clock), GuildBook(path, now=clock)
+    keep(one, entry("e1", must_send=True))
+    keep(one, entry("e2", must_send=True))
     clock.advance(LEASE_SECONDS)
-    with ThreadPoolExecutor(2) as pool:
-        sent = list(pool.map(lambda book: send_what_is_left(book, log.append), (one, other)))
-    assert sum(sent) == 50
-    assert Counter(event["event_id"] for event in log.events) == {str(i): 1 for i in range(50)}
+    assert [book.lease_unsent() and "leased" for book in (one, other, one)] == ["leased", "leased", None]
+    clock.advance(LEASE_SECONDS)  # whoever leased them has died
+    assert other.lease_unsent().event_id == "e1"
 
 
 def test_the_background_thread_sends_at_once_and_stops_when_told(book, clock):

@@ -1,0 +1,245 @@
+"""The commands. Nobody imports this module; it imports everything, and is the only one that exits."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from filelock import FileLock, Timeout
+
+from lab import console
+from lab.errors import LabError
+from lab.settings import LOOPBACK, Settings
+from lab.steps import walk
+from lab.steps.context import Lab, shown_path
+
+SERVICES = ("api", "stream")
+"""What the steps run beside the engines, in the order in which it is stopped."""
+
+
+@click.group()
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """The lab's commands; `make help` lists the targets that call them."""
+    context.obj = Lab.at(Settings.from_env())
+
+
+@contextmanager
+def one_at_a_time(lab: Lab) -> Iterator[None]:
+    """Hold the lab's lock: two steps at once would work against one another."""
+    lab.settings.home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lab.settings.home / "make.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LabError(
+            f"Another make works in this lab ({shown_path(lab.settings.home)}).", "wait until it has ended, or end it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@cli.command("lab")
+@click.pass_obj
+def whole(lab: Lab) -> None:
+    """All eight steps, then what runs where."""
+    with one_at_a_time(lab):
+        seconds = {step.title: walk.take(lab, step.number, alone=False) for step in walk.STEPS}
+    closing_screen(lab, seconds)
+
+
+@cli.command("step")
+@click.argument("number", type=click.IntRange(1, len(walk.STEPS)))
+@click.pass_obj
+def step(lab: Lab, number: int) -> None:
+    """One step."""
+    with one_at_a_time(lab):
+        walk.take(lab, number)
+
+
+@cli.command("check")
+@click.pass_obj
+def check(lab: Lab) -> None:
+    """Which steps are done."""
+    sys.exit(walk.check(lab))
+
+
+@cli.command("traffic")
+@click.option("--requests", default=100, type=click.IntRange(1, 100_000))
+@click.option("--every", default=0.0, type=click.FloatRange(0, 3600))
+@click.option("--seed", default=1)
+@click.option("--sample", is_flag=True, help="the course's 33 requests instead")
+@click.pass_obj
+def traffic(lab: Lab, requests: int, every: float, seed: int, sample: bool) -> None:
+    """Send traffic with Apache Bench."""
+    from lab.pipeline.traffic import SAMPLE
+    from lab.steps import step_4_run_traffic
+
+    lab.require_engines()
+    if sample:
+        lab.require("api", 3)
+        step_4_run_traffic.send(lab, list(SAMPLE))
+    else:
+        step_4_run_traffic.send_repeatedly(lab, requests, every, seed)
+    show_evidence(step_4_run_traffic.evidence(lab))
+
+
+def show_evidence(found: list) -> None:  # type: ignore[type-arg]
+    console.say()
+    console.table([(one.what, one.found, "yes" if one.ok else "NO") for one in found], ["evidence", "measured", "as expected"])
+    if not all(one.ok for one in found):
+        raise LabError("Not all that was sent has arrived as planned.", "make doctor")
+
+
+@cli.command("status")
+@click.pass_obj
+def status(lab: Lab) -> None:
+    """What runs."""
+    from lab import status
+
+    sys.exit(status.show(lab.settings))
+
+
+@cli.command("logs")
+@click.option("--name", default="")
+@click.option("--lines", default=20)
+@click.pass_obj
+def logs(lab: Lab, name: str, lines: int) -> None:
+    """The end of the logs."""
+    from lab import status
+
+    status.logs(lab.settings, name or None, lines)
+
+
+@cli.command("watch")
+@click.option("--seconds", default=0.0)
+@click.pass_obj
+def watch(lab: Lab, seconds: float) -> None:
+    """The hops' counts, live."""
+    from lab import watch
+
+    watch.run(lab.settings, seconds or None)
+
+
+@cli.command("doctor")
+@click.pass_obj
+def doctor(lab: Lab) -> None:
+    """Try every path, and say what to mend."""
+    from lab import doctor
+
+    sys.exit(doctor.run(lab.settings))
+
+
+@cli.command("shell")
+@click.pass_obj
+def shell(lab: Lab) -> None:
+    """A bash that knows this lab."""
+    from lab.history import shell
+
+    sys.exit(shell.run(lab.settings))
+
+
+@cli.command("report")
+@click.pass_obj
+def report(lab: Lab) -> None:
+    """Render report.md."""
+    from lab.report import render
+
+    lab.require_engines()
+    render.render(lab.settings)
+
+
+@cli.command("stop")
+@click.pass_obj
+def stop(lab: Lab) -> None:
+    """Stop all that this lab runs; its data stays."""
+    with one_at_a_time(lab):
+        stop_all(lab)
+
+
+@cli.command("clean")
+@click.pass_obj
+def clean(lab: Lab) -> None:
+    """Stop all, and remove this lab's data."""
+    home = lab.settings.home
+    if not home.exists():
+        console.say(f"There is no lab at {shown_path(home)}.")
+        return
+    if not (home / "make.lock").exists() and any(home.iterdir()):
+        raise LabError(f"{home} holds files and is not a lab's home: nothing was removed.", "check LAB_HOME")
+    with one_at_a_time(lab):
+        stop_all(lab)
+        shutil.rmtree(home)
+    console.say(f"Removed {shown_path(home)}. Downloads are kept; make distclean removes them too.")
+
+
+def stop_all(lab: Lab) -> None:
+    from lab.engines import stack
+
+    begun = time.monotonic()
+    lab.registry.stop(SERVICES)
+    stack.stop(lab.settings)
+    console.say(f"Nothing of this lab runs any more ({time.monotonic() - begun:.1f} s). make brings it back.")
+
+
+def closing_screen(lab: Lab, seconds: dict[str, float]) -> None:
+    """What runs where, the numbers at each hop, where the seconds went, and what to type next."""
+    from lab.engines import stack
+    from lab.ledger import account
+
+    settings = lab.settings
+    console.title("The lab is up")
+    console.table(
+        [
+            ("game API", f"{settings.api}/purchase_a_sword/sabre"),
+            ("Kafka", settings.kafka),
+            ("HDFS", f"hdfs://{settings.hdfs}{settings.tables}  (http://{LOOPBACK}:{settings.namenode_http_port})"),
+            ("Hive metastore", settings.metastore),
+            ("Presto", f"http://{settings.presto}  (catalog hive, schema {settings.schema})"),
+            ("logs", shown_path(settings.logs)),
+        ],
+        ["what", "where"],
+    )
+    console.say()
+    console.table(account.take(settings).rows(), ["hop", "what", "count"])
+    console.say()
+    names = [engine.name for engine in stack.engines(settings)] + list(SERVICES)
+    memory = sum(stack.resident(settings, names).values())
+    rows = [(number, title, f"{taken:.1f}") for number, (title, taken) in enumerate(seconds.items(), start=1)]
+    console.table([*rows, ("", "in all", f"{sum(seconds.values()):.1f}")], ["step", "", "seconds"])
+    console.say(f"\nAll of it takes {memory / 2**30:.1f} GiB of memory. Nothing sends events now; the stream waits.")
+    console.table(
+        [
+            ("make traffic N=200 EVERY=2", "send more events"),
+            ("make watch", "see them travel"),
+            ("make shell", "type the engines' own commands"),
+            ("make step-1", "walk the eight steps, slowly"),
+            ("make report", "render report.md"),
+            ("make stop", "stop everything; the data stays"),
+        ],
+        ["next", ""],
+    )
+
+
+def main() -> None:
+    """Run a command. What a person can act on is said in a sentence; tracebacks are for programming mistakes."""
+    try:
+        cli(standalone_mode=False)
+    except LabError as error:
+        console.problem(f"\n{error}")
+        sys.exit(1)
+    except click.exceptions.Abort:
+        console.problem("\nInterrupted. What was started goes on: make status shows it, make stop ends it.")
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except PermissionError as error:
+        console.problem(f"\n{error.filename} may not be written: {error.strerror}.\n  try: LAB_HOME=… make, with a folder of yours")
+        sys.exit(1)

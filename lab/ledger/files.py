@@ -1,0 +1,54 @@
+"""What stands on HDFS, seen from outside the jobs: the landed files, listed over WebHDFS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import requests
+
+from lab.errors import LabError
+from lab.pipeline.landed_file import LandedFile
+from lab.settings import Settings
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a table: its size in bytes, and what its name says (None where a landing did not write it)."""
+
+    table: str
+    name: str
+    size: int
+    landed: LandedFile | None
+
+
+def landed_files(settings: Settings) -> list[Entry]:
+    """Every file in the folders of the tables. Raises LabError when HDFS does not answer."""
+    root = f"{settings.tables}/tables"
+    return [
+        Entry(folder["pathSuffix"], file["pathSuffix"], file["length"], LandedFile.parse(file["pathSuffix"]))
+        for folder in _list(settings, root)
+        for file in _list(settings, f"{root}/{folder['pathSuffix']}")
+    ]
+
+
+def landed_ends(settings: Settings, topic_id: str) -> dict[int, int]:
+    """By partition, the offset up to which the topic has landed: each landing ends with a row in some table."""
+    ends: dict[int, int] = {}
+    for entry in landed_files(settings):
+        if entry.landed and entry.landed.topic_id == topic_id:
+            ends[entry.landed.partition] = max(ends.get(entry.landed.partition, 0), entry.landed.end)
+    return ends
+
+
+def _list(settings: Settings, folder: str) -> list[dict]:  # type: ignore[type-arg]
+    host = settings.hdfs.partition(":")[0]
+    url = f"http://{host}:{settings.namenode_http_port}/webhdfs/v1{folder}"
+    try:
+        answer = requests.get(url, params={"op": "LISTSTATUS"}, timeout=10)
+    except requests.RequestException as error:
+        raise LabError(f"HDFS does not answer at {host}:{settings.namenode_http_port}: {error}", "make step-1") from None
+    if answer.status_code == 404:
+        return []
+    answer.raise_for_status()
+    found = answer.json()["FileStatuses"]["FileStatus"]
+    return sorted(found, key=lambda status: str(status["pathSuffix"]))

@@ -1,0 +1,137 @@
+"""What a step works with: this lab's settings, its recorder, and the one way to run a command in front of a learner."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import console
+from lab.engines.services import Registry, Service
+from lab.engines.stack import command_environment, last_lines
+from lab.errors import LabError
+from lab.history.record import Recorder
+from lab.settings import ROOT, Settings
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Something that was measured after a step, and whether it is as it should be; `hint` is what to type if not."""
+
+    what: str
+    found: str
+    ok: bool = True
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab, as its steps see it."""
+
+    settings: Settings
+    recorder: Recorder
+
+    @classmethod
+    def at(cls, settings: Settings) -> Lab:
+        return cls(settings, Recorder(settings.history, settings.home / "journal.jsonl"))
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.settings.run)
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **command_environment(self.settings)}
+
+    def log(self, name: str) -> Path:
+        return self.settings.logs / f"{name}.log"
+
+    def run(self, argv: Sequence[str], seconds: float, log: Path | None = None, quiet: bool = False) -> str:
+        """Print a command, record it, run it, show its output as it comes, and return its standard output.
+
+        What it says on standard error goes to `log` where one is given. Raises LabError when it fails, or does not
+        end within `seconds`.
+        """
+        if not quiet:
+            console.command(argv)
+        environment = self.environment()
+        if shutil.which(argv[0], path=environment["PATH"]) is None:
+            raise LabError(f"The command {argv[0]} is not there.", "make setup")
+        log = log or self.log("commands")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with self.recorder.running(argv) as entry, log.open("ab") as errors:
+            process = subprocess.Popen(
+                argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            )
+            overdue = threading.Timer(seconds, process.kill)
+            overdue.start()
+            shown: list[str] = []
+            try:
+                assert process.stdout is not None
+                for raw in process.stdout:
+                    shown.append(raw.decode(errors="replace"))
+                    if not quiet:
+                        console.output(shown[-1])
+                entry.status = process.wait()
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+            finally:
+                late = not overdue.is_alive()
+                overdue.cancel()
+        if late:
+            raise LabError(f"{argv[0]} did not end within {seconds:.0f} s; its log: {log}")
+        if entry.status != 0:
+            raise LabError(
+                f"{argv[0]} failed (exit status {entry.status}); its log: {log}\n{''.join(shown[-8:])}{last_lines(log)}"
+            )
+        return "".join(shown)
+
+    def start(self, name: str, argv: Sequence[str], grace: float) -> Path:
+        """Start a command in the background, under the supervisor; its output goes to the returned log.
+
+        Nothing happens when the same command, of the same code, runs already.
+        """
+        log = self.log(name)
+        service = Service(name, tuple(argv), str(log), {**command_environment(self.settings), **code_version()}, grace)
+        state = self.registry.state(name)
+        console.command(argv, background=True)
+        if state and state.fingerprint == service.fingerprint and self.registry.process(name):
+            console.say(f"It runs already (pid {state.pid}).")
+            return log
+        with self.recorder.running(argv, background=True) as entry:
+            self.registry.start(service)
+            entry.status = 0
+        console.say(f"Its log: {shown_path(log)}")
+        return log
+
+    def require(self, name: str, step: int) -> None:
+        """Raise LabError, naming the missing step, unless the service runs."""
+        if self.registry.process(name) is None:
+            raise LabError(f"{name} is not running: step {step} comes first.", f"make step-{step}")
+
+    def require_engines(self) -> None:
+        """Raise LabError unless each engine that this machine should run does."""
+        from lab.engines.stack import local_engines
+
+        for engine in local_engines(self.settings):
+            self.require(engine.name, 1)
+
+
+def code_version() -> dict[str, str]:
+    """A variable that changes with the pipeline's code, so that what runs is started anew after an edit."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "lab" / "pipeline").glob("*.py")):
+        digest.update(path.read_bytes())
+    return {"LAB_CODE": digest.hexdigest()[:12]}
+
+
+def shown_path(path: Path) -> str:
+    """A path as it is shortest to type: relative to the checkout where it lies in it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

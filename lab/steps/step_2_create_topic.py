@@ -1,0 +1,33 @@
+"""Step 2: create the topic that the game's events are logged to."""
+
+from __future__ import annotations
+
+from lab.pipeline import event_log
+from lab.steps.context import Evidence, Lab
+
+TITLE = "create the topic"
+WHY = """
+A topic is a log that is only ever appended to. It is split into partitions, so that several readers can share the
+work; within one partition, records keep their order and are numbered by offset.
+"""
+
+
+def do(lab: Lab) -> None:
+    lab.require_engines()
+    settings = lab.settings
+    tool = ["kafka-topics", "--bootstrap-server", settings.kafka]
+    size = ["--partitions", str(settings.partitions), "--replication-factor", str(settings.replication)]
+    lab.run([*tool, "--create", "--if-not-exists", "--topic", settings.topic, *size], 60)
+    lab.run([*tool, "--describe", "--topic", settings.topic], 60)
+
+
+def evidence(lab: Lab) -> list[Evidence]:
+    lab.require_engines()
+    settings = lab.settings
+    ends = event_log.end_offsets(settings.kafka, settings.topic)
+    enough = len(ends) >= settings.partitions
+    return [
+        Evidence("topic id", event_log.topic_id(settings.kafka, settings.topic)),
+        Evidence("partitions", str(len(ends)), enough, f"kafka-topics --alter --topic {settings.topic} in make shell"),
+        Evidence("records so far", str(sum(ends.values()))),
+    ]

@@ -1,0 +1,36 @@
+"""Step 7: name what has landed: external Hive tables."""
+
+from __future__ import annotations
+
+from lab.pipeline import queries
+from lab.pipeline.events import tables
+from lab.pipeline.tables import VIEWS, statements
+from lab.steps.context import Evidence, Lab
+
+TITLE = "create the Hive tables"
+WHY = """
+An external table is a name, columns and a folder; the metastore keeps them. No row is copied or moved: what batch
+and stream have landed in the folder is in the table, and so is what they will land.
+"""
+
+
+def do(lab: Lab) -> None:
+    lab.require_engines()
+    folders = [f"{lab.settings.tables}/tables/{table}" for table in tables()]
+    lab.run(["hdfs", "dfs", "-mkdir", "-p", *folders], 60)
+    lab.run(["presto", "--execute", ";\n".join(statements(lab.settings, queries.table_columns(lab.settings)))], 120)
+
+
+def evidence(lab: Lab) -> list[Evidence]:
+    lab.require_engines()
+    present = queries.table_columns(lab.settings)
+    found = []
+    for table, fields in tables().items():
+        lacking = [field.column for field in fields if field.column not in present.get(table, [])]
+        said = f"{len(present[table])} columns" if table in present else "not there"
+        if table in present and lacking:
+            said += f", lacks {', '.join(lacking)}"
+        found.append(Evidence(table, said, not lacking, "make step-7"))
+    for view in VIEWS:
+        found.append(Evidence(view, "view" if view in present else "not there", view in present, "make step-7"))
+    return found
