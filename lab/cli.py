@@ -15,7 +15,7 @@ from lab import console
 from lab.errors import LabError
 from lab.settings import LOOPBACK, Settings
 from lab.steps import walk
-from lab.steps.context import Lab, shown_path
+from lab.steps.context import Evidence, Lab, shown_path
 
 SERVICES = ("api", "stream")
 """What the steps run beside the engines, in the order in which it is stopped."""
@@ -90,9 +90,11 @@ def traffic(lab: Lab, requests: int, every: float, seed: int, sample: bool) -> N
     show_evidence(step_4_run_traffic.evidence(lab))
 
 
-def show_evidence(found: list) -> None:  # type: ignore[type-arg]
+def show_evidence(found: list[Evidence]) -> None:
     console.say()
-    console.table([(one.what, one.found, "yes" if one.ok else "NO") for one in found], ["evidence", "measured", "as expected"])
+    console.table(
+        [(one.what, one.found, "yes" if one.ok else "NO") for one in found], ["evidence", "measured", "as expected"]
+    )
     if not all(one.ok for one in found):
         raise LabError("Not all that was sent has arrived as planned.", "make doctor")
 
@@ -241,5 +243,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except PermissionError as error:
-        console.problem(f"\n{error.filename} may not be written: {error.strerror}.\n  try: LAB_HOME=… make, with a folder of yours")
+        console.problem(
+            f"\n{error.filename} may not be written: {error.strerror}.\n  try: LAB_HOME=… make, with a folder of yours"
+        )
         sys.exit(1)

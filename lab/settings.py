@@ -106,7 +106,9 @@ class Settings:
             "presto": settings.presto_port,
         }
         external = frozenset(engine for engine in ports if getattr(settings, engine))
-        addresses = {engine: getattr(settings, engine) or f"{LOOPBACK}:{port}" for engine, port in ports.items()}
+        addresses: dict[str, Any] = {
+            engine: getattr(settings, engine) or f"{LOOPBACK}:{port}" for engine, port in ports.items()
+        }
         return dataclasses.replace(settings, **addresses, external=external)
 
     def to_env(self) -> dict[str, str]:
@@ -134,7 +136,7 @@ def env_file(variables: Mapping[str, str]) -> str:
 
 def _parse(variable: str, text: str, default: Any) -> Any:
     try:
-        value = Path(text).expanduser().absolute() if isinstance(default, Path) else type(default)(text)
+        value: Any = Path(text).expanduser().absolute() if isinstance(default, Path) else type(default)(text)
     except ValueError:
         kind = {"int": "a whole number", "float": "a number"}.get(type(default).__name__, type(default).__name__)
         raise LabError(f"{variable} is {text!r}, not {kind}.", f"unset {variable}") from None

@@ -80,7 +80,9 @@ def datanode(settings: Settings) -> str:
     return "a block was written and read back"
 
 
-def _webhdfs(settings: Settings, method: str, path: str, operation: str, data: str = "", **query: str) -> requests.Response:
+def _webhdfs(
+    settings: Settings, method: str, path: str, operation: str, data: str = "", **query: str
+) -> requests.Response:
     url = f"http://127.0.0.1:{settings.namenode_http_port}/webhdfs/v1{path}"
     parameters = {"op": operation, "user.name": "lab", **query}
     answer = requests.request(method, url, params=parameters, data=data, timeout=5)

@@ -23,13 +23,14 @@ from lab.errors import LabError
 from lab.settings import ROOT
 
 POLL_SECONDS = 0.1
+START_SECONDS = 30.0
 OWNER = "LAB_SERVICE"
 """The environment variable by which a process is known as `HOME:NAME`, even when its pid was never written down."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A process that should run: `argv` in the checkout, with `env` added, its output in `log`.
+    """A process that should run: `argv` in the folder `cwd`, with `env` added, its output in `log`.
 
     A change of any field makes the supervisor start it anew. `grace` is the time in seconds that it has to end
     after SIGTERM before it is killed.
@@ -40,12 +41,13 @@ class Service:
     log: str
     env: Mapping[str, str] = field(default_factory=dict)
     grace: float = 20.0
+    cwd: str = str(ROOT)
     up: bool = True
     asked: float = 0.0  # when it was asked for, as a Unix time: asking again forgives earlier deaths
 
     @property
     def fingerprint(self) -> list[object]:
-        return [list(self.argv), self.log, dict(self.env)]
+        return [list(self.argv), self.log, dict(self.env), self.cwd]
 
 
 @dataclass
@@ -120,7 +122,9 @@ class Registry:
 
     def start(self, service: Service) -> None:
         """Ask for `service` to run. Return when its process exists; it may not be ready yet."""
-        atomic.write_json(self.want_path(service.name), dataclasses.asdict(dataclasses.replace(service, asked=time.time())))
+        atomic.write_json(
+            self.want_path(service.name), dataclasses.asdict(dataclasses.replace(service, asked=time.time()))
+        )
 
         def running() -> bool:
             state = self.state(service.name)
@@ -131,7 +135,7 @@ class Registry:
                 and find_process(state.pid, state.created)
             )
 
-        self._await(running, f"{service.name} was not started", 30.0, service.log)
+        self._await(running, f"{service.name} was not started", START_SECONDS, service.log)
 
     def stop(self, names: Iterable[str]) -> None:
         """Stop these side by side; return when none of them runs."""
@@ -139,7 +143,9 @@ class Registry:
         services = [wanted[name] for name in names if name in wanted]
         for service in services:
             if service.up:
-                atomic.write_json(self.want_path(service.name), dataclasses.asdict(dataclasses.replace(service, up=False)))
+                atomic.write_json(
+                    self.want_path(service.name), dataclasses.asdict(dataclasses.replace(service, up=False))
+                )
 
         def stopped() -> bool:
             states = [self.state(service.name) for service in services]

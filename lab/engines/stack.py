@@ -112,6 +112,7 @@ def configure(settings: Settings) -> None:
     values = {
         **{name: str(value) for name, value in vars(settings).items()},
         "conf": str(settings.conf),
+        "conf_uri": "file://" + quote(str(settings.conf)),
         "data": str(settings.data),
         "data_uri": "file://" + quote(str(settings.data)),
         "logs": str(settings.logs),
@@ -160,7 +161,11 @@ def start(settings: Settings, on_command: Commands, on_ready: Callable[[str, flo
 
 def service(settings: Settings, engine: Engine) -> Service:
     return Service(
-        engine.name, engine.command, str(settings.logs / f"{engine.name}.log"), command_environment(settings), grace=15.0
+        engine.name,
+        engine.command,
+        str(settings.logs / f"{engine.name}.log"),
+        command_environment(settings),
+        grace=15.0,
     )
 
 
@@ -179,7 +184,9 @@ def await_ready(settings: Settings, engine: Engine, registry: Registry, seconds:
             raise LabError(f"{engine.name} ended ({state.last_exit}); its log: {log}\n{last_lines(log)}", "make doctor")
         if time.monotonic() > deadline:
             where = getattr(settings, engine.address)
-            raise LabError(f"{engine.name} did not answer at {where} within {seconds:.0f} s: {complaint}; its log: {log}")
+            raise LabError(
+                f"{engine.name} did not answer at {where} within {seconds:.0f} s: {complaint}; its log: {log}"
+            )
         time.sleep(wait)  # between two requests: there is nothing else to wait on
         wait = min(1.0, wait * 1.3)
 
@@ -236,7 +243,9 @@ def _cluster_id(settings: Settings) -> str:
     if not path.exists():
         import base64
 
-        atomic.write_text(path, base64.urlsafe_b64encode(uuid.UUID(bytes=secrets.token_bytes(16)).bytes).decode().rstrip("="))
+        atomic.write_text(
+            path, base64.urlsafe_b64encode(uuid.UUID(bytes=secrets.token_bytes(16)).bytes).decode().rstrip("=")
+        )
     return path.read_text()
 
 

@@ -22,7 +22,6 @@ from filelock import FileLock, Timeout
 
 from lab import atomic
 from lab.engines.services import OWNER, POLL_SECONDS, Registry, Service, State, find_process, is_session_leader
-from lab.settings import ROOT
 
 MOST_DEATHS = 5
 WITHIN_SECONDS = 600.0
@@ -83,7 +82,7 @@ class Supervisor:
             recent = [death for death in state.deaths if death > max(service.asked, time.time() - WITHIN_SECONDS)]
             if len(recent) > MOST_DEATHS:
                 if state.status != "failed":
-                    say(f"{service.name}: died {len(recent)} times, not started again; {state.last_exit}; log: {service.log}")
+                    say(f"{service.name}: died {len(recent)} times, not started again; log: {service.log}")
                 self._note(service.name, state, status="failed")
             elif not recent or time.time() - recent[-1] >= 0.2 * 2 ** len(recent):
                 self._spawn(service, state)
@@ -105,7 +104,7 @@ class Supervisor:
             with log.open("ab") as output:
                 child = subprocess.Popen(
                     service.argv,
-                    cwd=ROOT,
+                    cwd=service.cwd,
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=output,

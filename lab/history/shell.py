@@ -16,7 +16,11 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.settings import ROOT, Settings
 
-SECRETS = ("*://*([!/ ]):*([!/ ])@*", *(f"*{name}[ =]*" for name in ("password", "passwd", "secret", "token")), "*uthorization:*")
+SECRETS = (
+    "*://*([!/ ]):*([!/ ])@*",
+    *(f"*{name}[ =]*" for name in ("password", "passwd", "secret", "token")),
+    "*uthorization:*",
+)
 """Typed lines of these forms are not recorded: bash writes its history itself, and masks nothing."""
 
 RCFILE = """\

@@ -126,7 +126,9 @@ def take(settings: Settings) -> Account:
         f"SELECT '{table}' AS name, kafka_partition, kafka_offset FROM {table} WHERE {here}" for table in tables()
     )
     counts = dict(queries.ask(settings, f"SELECT name, count(*) FROM ({each}) GROUP BY name").rows)
-    places = queries.ask(settings, f"SELECT count(*) FROM (SELECT DISTINCT kafka_partition, kafka_offset FROM ({each}))")
+    places = queries.ask(
+        settings, f"SELECT count(*) FROM (SELECT DISTINCT kafka_partition, kafka_offset FROM ({each}))"
+    )
     swords = queries.ask(settings, f"SELECT count(*) FROM sword_purchases WHERE {here}").value
     bought = queries.ask(
         settings, f"SELECT count(*) FROM purchases WHERE event_type = 'purchase_sword' AND {here}"

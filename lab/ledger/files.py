@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import requests
 
@@ -40,13 +41,15 @@ def landed_ends(settings: Settings, topic_id: str) -> dict[int, int]:
     return ends
 
 
-def _list(settings: Settings, folder: str) -> list[dict]:  # type: ignore[type-arg]
+def _list(settings: Settings, folder: str) -> list[dict[str, Any]]:
     host = settings.hdfs.partition(":")[0]
     url = f"http://{host}:{settings.namenode_http_port}/webhdfs/v1{folder}"
     try:
         answer = requests.get(url, params={"op": "LISTSTATUS"}, timeout=10)
     except requests.RequestException as error:
-        raise LabError(f"HDFS does not answer at {host}:{settings.namenode_http_port}: {error}", "make step-1") from None
+        raise LabError(
+            f"HDFS does not answer at {host}:{settings.namenode_http_port}: {error}", "make step-1"
+        ) from None
     if answer.status_code == 404:
         return []
     answer.raise_for_status()

@@ -1,6 +1,6 @@
 """The batch job: lands what the topic holds now, from where the last landing ended, and ends.
 
-    spark-submit lab/pipeline/batch_job.py
+spark-submit lab/pipeline/batch_job.py
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ def read(spark: SparkSession, settings: Settings, start: dict[int, int], end: di
 def run(settings: Settings) -> None:
     topic_id = event_log.topic_id(settings.kafka, settings.topic)
     end = event_log.end_offsets(settings.kafka, settings.topic)
+    if not any(end.values()):
+        print("The topic holds no event yet.")
+        return
     with only_writer(settings):
         spark = SparkSession.builder.appName("batch").getOrCreate()
         landing = Landing(spark, settings, topic_id, len(end), landed_by="batch")

@@ -126,14 +126,14 @@ UNREADABLE = (
 
 def tables() -> dict[str, tuple[Field, ...]]:
     """The columns of each external table, by its name: first those that the course knows, then the lab's own."""
-    course = [field for name in ("Accept", "Host", "User-Agent", "event_type") for field in COMMON if field.name == name]
+    course = [
+        field for name in ("Accept", "Host", "User-Agent", "event_type") for field in COMMON if field.name == name
+    ]
     own = [field for field in COMMON if field not in course]
     special: dict[str, dict[str, Field]] = {}
     for event_type in EVENT_TYPES:
         special.setdefault(event_type.table, {}).update((field.name, field) for field in event_type.fields)
-    result = {
-        table: (*LANDED[:2], *course, *fields.values(), *own, *LANDED[2:]) for table, fields in special.items()
-    }
+    result = {table: (*LANDED[:2], *course, *fields.values(), *own, *LANDED[2:]) for table, fields in special.items()}
     result[REPEATS] = (*LANDED[:2], *course, *own, *LANDED[2:])
     result[QUARANTINE] = UNREADABLE
     return result

@@ -14,7 +14,7 @@ class Hdfs:
         jvm: Any = spark._jvm
         self._hadoop = jvm.org.apache.hadoop.fs
         self._io = jvm.org.apache.commons.io.IOUtils
-        configuration = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[union-attr]
+        configuration = spark.sparkContext._jsc.hadoopConfiguration()
         uri = jvm.java.net.URI(f"hdfs://{address}")
         self._files = self._hadoop.FileSystem.get(uri, configuration)
         self._context = self._hadoop.FileContext.getFileContext(uri, configuration)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-PATTERN = re.compile(r"(?P<topic>.+)\.(?P<id>[^.]+)\.(?P<partition>\d+)\.(?P<start>\d+)-(?P<end>\d+)\.(?P<by>\w+)\.parquet")
+PATTERN = re.compile(
+    r"(?P<topic>.+)\.(?P<id>[^.]+)\.(?P<partition>\d+)\.(?P<start>\d+)-(?P<end>\d+)\.(?P<by>\w+)\.parquet"
+)
 
 
 @dataclass(frozen=True)
@@ -32,5 +34,5 @@ class LandedFile:
         match = PATTERN.fullmatch(name)
         if match is None:
             return None
-        numbers = (int(match[group]) for group in ("partition", "start", "end"))
-        return cls(match["topic"], match["id"], *numbers, match["by"])
+        partition, start, end = (int(match[group]) for group in ("partition", "start", "end"))
+        return cls(match["topic"], match["id"], partition, start, end, match["by"])

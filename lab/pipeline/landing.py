@@ -30,6 +30,7 @@ from lab.pipeline.landed_file import LandedFile
 from lab.pipeline.transforms import shape
 from lab.settings import Settings
 
+
 @contextmanager
 def only_writer(settings: Settings) -> Iterator[None]:
     """Hold the landing lock. Raises LabError when another job of this lab is landing."""

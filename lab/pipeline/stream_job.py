@@ -1,6 +1,6 @@
 """The streaming job: lands what arrives, a micro-batch at a time, until it is stopped.
 
-    spark-submit lab/pipeline/stream_job.py
+spark-submit lab/pipeline/stream_job.py
 """
 
 from __future__ import annotations

@@ -120,7 +120,9 @@ def read_report(text: str) -> Report:
         if found:
             return int(found[1])
         if default is None:
-            raise LabError(f"ab did not finish: {text.strip().splitlines()[-1] if text.strip() else 'no output'}", "make step-3")
+            raise LabError(
+                f"ab did not finish: {text.strip().splitlines()[-1] if text.strip() else 'no output'}", "make step-3"
+            )
         return default
 
     return Report(count("Complete requests"), count("Failed requests"), count("Non-2xx responses", 0))

@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, IntegerType, LongType, StringType, StructField, StructType
 
-from lab.pipeline.events import COMMON, EVENT_TYPES, QUARANTINE, SCHEMA_VERSION, payload_fields
+from lab.pipeline.events import COMMON, EVENT_TYPES, QUARANTINE, SCHEMA_VERSION, Field, payload_fields
 
 MOST_BYTES = 65_536
 """The largest record that is read as an event; the API bounds what it logs far below."""
@@ -62,7 +62,9 @@ def _problem() -> Column:
         (F.col("value").isNull(), F.lit("the record is empty")),
         (F.length("value") > MOST_BYTES, F.lit(f"the record is larger than {MOST_BYTES} bytes")),
         (
-            F.col("event").isNull() | F.col(f"event.{CORRUPT}").isNotNull() | ~F.col("value").cast("string").rlike(r"^\s*\{"),
+            F.col("event").isNull()
+            | F.col(f"event.{CORRUPT}").isNotNull()
+            | ~F.col("value").cast("string").rlike(r"^\s*\{"),
             F.lit("not a JSON object of the declared types"),
         ),
         (event_type.isNull(), F.lit("event_type is missing")),
@@ -74,11 +76,13 @@ def _problem() -> Column:
     for declared in EVENT_TYPES:
         if declared.fields:
             names = ", ".join(field.name for field in declared.fields if field.required)
-            checks.append(((event_type == declared.name) & _lacks(declared.fields), F.lit(f"one of {names} is missing")))
+            checks.append(
+                ((event_type == declared.name) & _lacks(declared.fields), F.lit(f"one of {names} is missing"))
+            )
     return F.coalesce(*[F.when(condition, reason) for condition, reason in checks])
 
 
-def _lacks(fields: tuple) -> Column:  # type: ignore[type-arg]
+def _lacks(fields: tuple[Field, ...]) -> Column:
     missing = [F.col("event")[field.name].isNull() for field in fields if field.required]
     return reduce(lambda one, other: one | other, missing, F.lit(False))
 

@@ -79,7 +79,11 @@ def evidence(lab: Lab) -> list[Evidence]:
     grew = f"{sent['topic_grew']}" + (" (others were sending too)" if sent["topic_grew"] > planned else "")
     return [
         Evidence(f"ab: complete, of {planned} planned last", str(sent["complete"]), sent["complete"] == planned),
-        Evidence(f"ab: not 2xx, of {sent['planned_404']} planned", str(sent["non_2xx"]), sent["non_2xx"] == sent["planned_404"]),
+        Evidence(
+            f"ab: not 2xx, of {sent['planned_404']} planned",
+            str(sent["non_2xx"]),
+            sent["non_2xx"] == sent["planned_404"],
+        ),
         Evidence(f"the topic grew by, of {planned}", grew, sent["topic_grew"] >= planned, "make doctor"),
         Evidence("requests that the API has answered in all", str(answered["requests answered"])),
     ]

@@ -10,7 +10,6 @@ from lab.errors import LabError
 from lab.ledger import files
 from lab.ledger.account import await_landed
 from lab.pipeline import event_log, traffic
-from lab.steps import step_4_run_traffic
 from lab.steps.context import Evidence, Lab
 
 TITLE = "Spark streaming"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lab import console
 from lab.pipeline import queries
 from lab.pipeline.events import tables
 from lab.pipeline.tables import VIEWS, statements
@@ -18,7 +19,10 @@ def do(lab: Lab) -> None:
     lab.require_engines()
     folders = [f"{lab.settings.tables}/tables/{table}" for table in tables()]
     lab.run(["hdfs", "dfs", "-mkdir", "-p", *folders], 60)
-    lab.run(["presto", "--execute", ";\n".join(statements(lab.settings, queries.table_columns(lab.settings)))], 120)
+    sql = ";\n".join(statements(lab.settings, queries.table_columns(lab.settings)))
+    console.output(sql)
+    console.command(["presto", "--execute", "the SQL above"])
+    lab.run(["presto", "--execute", sql], 120, quiet=True)
 
 
 def evidence(lab: Lab) -> list[Evidence]:

@@ -59,7 +59,9 @@ def take(lab: Lab, number: int, alone: bool = True) -> float:
     step.do(lab)
     found = step.evidence(lab)
     console.say()
-    console.table([(one.what, one.found, "yes" if one.ok else "NO") for one in found], ["evidence", "measured", "as expected"])
+    console.table(
+        [(one.what, one.found, "yes" if one.ok else "NO") for one in found], ["evidence", "measured", "as expected"]
+    )
     failed = [one for one in found if not one.ok]
     seconds = time.monotonic() - begun
     if failed:

@@ -1,0 +1,121 @@
+"""A lab of the tests' own: its home in a temporary folder, its ports free ones; started once, and always ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lab.engines.services import OWNER, Registry
+from lab.settings import ROOT, Settings
+
+PORTS = (
+    "API",
+    "KAFKA",
+    "KAFKA_CONTROLLER",
+    "HDFS",
+    "NAMENODE_HTTP",
+    "DATANODE",
+    "DATANODE_HTTP",
+    "DATANODE_IPC",
+    "METASTORE",
+    "PRESTO",
+)
+
+
+@dataclass
+class RunningLab:
+    """A lab, and the command line as a student would use it on it."""
+
+    settings: Settings
+    environment: dict[str, str]
+    root: Path = ROOT
+
+    def make(self, *arguments: str, fails: bool = False, seconds: float = 400) -> str:
+        """Run `python -m lab …` in the checkout; all that it printed. It must succeed, or fail when `fails`."""
+        done = subprocess.run(
+            [sys.executable, "-m", "lab", *arguments],
+            cwd=self.root,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+        )
+        assert (done.returncode != 0) == fails, (
+            f"lab {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}"
+        )
+        assert "Traceback" not in done.stdout
+        return done.stdout
+
+    def step(self, number: int, **options: bool) -> str:
+        return self.make("step", str(number), **options)
+
+    def script(self, *argv: str, stdin: str = "") -> str:
+        """Run one of `scripts/`, as a student would in `make shell`."""
+        command = [str(self.root / "scripts" / argv[0]), *argv[1:]]
+        done = subprocess.run(
+            command, env=self.environment, input=stdin, capture_output=True, text=True, timeout=120, cwd="/"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.settings.run)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of this lab that is alive."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(OWNER, "").startswith(f"{self.settings.home}:"):
+                    found.append(process)
+        return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free now, below those that the system hands out by itself."""
+    found = []
+    for port in range(20_000 + os.getpid() % 5_000, 32_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError("no free ports")
+
+
+def new_lab(home: Path) -> RunningLab:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
+    environment["LAB_HOME"] = str(home)
+    environment.update(
+        {f"LAB_{name}_PORT": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
+    )
+    return RunningLab(Settings.from_env(environment), environment)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    """The shared lab; nothing runs in it yet. Its path has a space, as a student's may."""
+    running = new_lab(tmp_path_factory.mktemp("labs") / "a lab")
+    try:
+        yield running
+    finally:
+        running.make("stop")
+        left = running.processes()
+        for process in left:
+            process.kill()
+        assert not left, f"still running after stop: {left}"

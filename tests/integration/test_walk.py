@@ -1,0 +1,380 @@
+"""The walk on the real engines, in the order in which a student takes it. The tests of this file build on each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from lab.ledger import account, files
+from lab.pipeline import event_log, queries
+from lab.pipeline.events import tables
+from lab.settings import ROOT
+from tests.integration.conftest import RunningLab
+
+pytestmark = pytest.mark.integration
+
+
+def rows(lab: RunningLab, sql: str) -> list[tuple]:
+    return queries.ask(lab.settings, sql).rows
+
+
+def until(condition, seconds: float = 60.0) -> None:
+    """Wait for `condition`; fail when it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not come true in time"
+        time.sleep(0.2)
+
+
+def close_account(lab: RunningLab) -> account.Account:
+    taken = account.take(lab.settings)
+    assert all(check.ok for check in taken.checks()), taken.checks()
+    return taken
+
+
+def test_a_step_out_of_order_names_the_one_that_is_missing(lab: RunningLab) -> None:
+    said = lab.step(2, fails=True)
+    assert "step 1 comes first" in said
+    assert "make step-1" in said
+
+
+def test_a_port_that_is_taken_is_named_with_its_holder(lab: RunningLab) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", lab.settings.presto_port))
+        holder.listen()
+        said = lab.step(1, fails=True)
+    assert f"Port {lab.settings.presto_port} is taken by" in said
+    assert f"(pid {os.getpid()})" in said
+    assert "LAB_PRESTO_PORT=" in said
+    assert not lab.processes()
+
+
+def test_step_1_starts_the_engines_and_each_answers_a_real_request(lab: RunningLab) -> None:
+    said = lab.step(1)
+    for words in ("a record was written and read back", "a block was written and read back", "SELECT 1 was answered"):
+        assert words in said
+    assert "$ kafka-server-start" in said
+
+
+def test_a_second_make_at_the_same_time_is_told_to_wait(lab: RunningLab) -> None:
+    from filelock import FileLock
+
+    with FileLock(lab.settings.home / "make.lock"):
+        assert "Another make works in this lab" in lab.step(2, fails=True)
+
+
+def test_steps_before_the_topic_say_that_step_2_is_missing(lab: RunningLab) -> None:
+    for number in (3, 5, 6):
+        assert "make step-2" in lab.step(number, fails=True)
+
+
+def test_step_2_creates_the_topic_and_describes_it(lab: RunningLab) -> None:
+    said = lab.step(2)
+    assert "PartitionCount: 2" in said
+    assert "topic id" in said
+
+
+def test_traffic_without_the_api_is_told_to_start_it(lab: RunningLab) -> None:
+    assert "make step-3" in lab.step(4, fails=True)
+
+
+def test_step_3_runs_the_api_and_health_logs_no_event(lab: RunningLab) -> None:
+    lab.step(3)
+    assert requests.get(f"{lab.settings.api}/health", timeout=10).json() == {"status": "ok"}
+    assert sum(event_log.end_offsets(lab.settings.kafka, "events").values()) == 0
+
+
+def test_a_batch_before_any_event_says_that_step_4_is_missing(lab: RunningLab) -> None:
+    assert "make step-4" in lab.step(5, fails=True)
+
+
+def test_the_sample_traffic_gives_exactly_the_numbers_of_the_assignment(lab: RunningLab) -> None:
+    lab.make("traffic", "--sample")
+    lab.step(5)
+    lab.step(7)
+    assert rows(lab, "SELECT count(*) FROM defaults") == [(10,)]
+    assert rows(lab, "SELECT count(*), sum(cost) FROM purchases") == [(7, 75)]
+    assert rows(lab, "SELECT count(*) FROM sword_purchases") == [(5,)]
+    joins = "SELECT count_if(event_type = 'join_guild'), count_if(event_type = 'leave_guild') FROM guilds"
+    assert rows(lab, joins) == [(7, 3)]
+    assert rows(lab, "SELECT count(*) FROM rejected") == [(6,)]
+    members = "SELECT guild_name, max_by(guild_member_cnt, guild_seq) FROM guilds GROUP BY guild_name ORDER BY 1"
+    assert rows(lab, members) == [("night_watch", 1), ("ucbears", 3)]
+    assert rows(lab, "SELECT max_by(tot_guild_member_cnt, guild_seq) FROM guilds") == [(4,)]
+    assert rows(lab, "SELECT count(*) FROM purchases WHERE type IS NULL OR cost IS NULL") == [(0,)]
+    assert close_account(lab).records == 33
+
+
+def test_a_batch_with_nothing_new_lands_nothing(lab: RunningLab) -> None:
+    before = files.landed_files(lab.settings)
+    lab.step(5)
+    assert files.landed_files(lab.settings) == before
+
+
+def test_a_course_s_own_queries_run_unchanged(lab: RunningLab) -> None:
+    usual = [
+        "select * from purchases limit 5",
+        "select count(*) from purchases",
+        "select distinct(host) from purchases",
+        "select host, count(*) as n from hive.default.purchases group by host order by n desc",
+        "select timestamp, host, type, cost from sword_purchases where host = 'user1.comcast.com'",
+        "select type, sum(cost) from purchases where event_type = 'purchase_sword' group by type",
+        "select raw_event, accept, \"user-agent\" from purchases where timestamp like '20%'",
+        "select guild_name, guild_member_cnt, tot_guild_member_cnt from guilds where event_type = 'join_guild'",
+        "select host, event_type, guild_name from guilds order by timestamp desc limit 3",
+    ]
+    for sql in usual:
+        assert rows(lab, sql), sql
+    course = ["raw_event", "timestamp", "accept", "host", "user-agent", "event_type"]
+    present = queries.table_columns(lab.settings)
+    assert present["purchases"][:8] == present["sword_purchases"][:8] == [*course, "type", "cost"]
+    assert present["guilds"][:9] == [*course, "guild_name", "guild_member_cnt", "tot_guild_member_cnt"]
+    shown = lab.script("presto", "--execute", "describe purchases")
+    assert '"cost","integer"' in shown
+
+
+def test_the_tables_are_external_and_parquet(lab: RunningLab) -> None:
+    (definition,) = rows(lab, "SHOW CREATE TABLE purchases")[0]
+    assert "external_location = 'hdfs://" in definition
+    assert "format = 'PARQUET'" in definition
+
+
+def test_the_stream_takes_over_where_the_batch_ended(lab: RunningLab) -> None:
+    lab.step(4)
+    lab.step(6)
+    close_account(lab)
+    by = Counter(dict(rows(lab, "SELECT landed_by, count(*) FROM purchases GROUP BY landed_by")))
+    assert by["batch"] == 7
+    assert by["stream"] > 0
+
+
+def test_a_batch_beside_the_stream_lands_nothing_and_says_so(lab: RunningLab) -> None:
+    assert "The stream of step 6 is running" in lab.step(5)
+    refused = subprocess.run(
+        [ROOT / "scripts" / "spark-submit", "lab/pipeline/batch_job.py"],
+        env=lab.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert refused.returncode != 0
+    assert "Another job of this lab is landing events" in refused.stdout
+
+
+def test_rows_that_land_later_are_in_the_tables_without_another_step(lab: RunningLab) -> None:
+    before = close_account(lab)
+    lab.make("traffic", "--requests", "30", "--seed", "7")
+    after = close_account(lab)
+    assert after.records == before.records + 30
+
+
+def test_all_eight_steps_can_be_repeated(lab: RunningLab) -> None:
+    for number in range(1, 9):
+        said = lab.step(number)
+        assert f"Step {number} is done" in said
+    close_account(lab)
+
+
+def test_step_8_prints_the_answers_and_the_account(lab: RunningLab) -> None:
+    said = lab.step(8)
+    for question in queries.questions():
+        assert question.title in said
+    assert "each record of the topic is in a table" in said
+
+
+def test_check_says_that_all_steps_are_done(lab: RunningLab) -> None:
+    said = lab.make("check")
+    assert len(re.findall(r"\bdone\b", said)) == 8
+
+
+def test_malformed_messages_are_set_aside_with_the_reason_and_the_stream_goes_on(lab: RunningLab) -> None:
+    typed = json.dumps({"event_type": "purchase_sword", "cost": "many"})
+    strange = json.dumps(
+        {"event_id": "x", "event_time": "2026-01-01T00:00:00Z", "schema_version": 1, "event_type": "y"}
+    )
+    tool = ["kafka-console-producer", "--bootstrap-server", lab.settings.kafka, "--topic", "events"]
+    lab.script(*tool, stdin=f'{{"half\nnot json\n[1]\n{typed}\n{strange}\n')
+    close_account(lab)
+    reasons = Counter(dict(rows(lab, "SELECT reason, count(*) FROM quarantine GROUP BY reason")))
+    assert reasons["not a JSON object of the declared types"] == 4
+    assert reasons["unknown event_type: y"] == 1
+    assert (b'{"half',) in rows(lab, "SELECT raw_bytes FROM quarantine") or rows(
+        lab, "SELECT 1 FROM quarantine WHERE raw_bytes = to_utf8('{\"half')"
+    )
+    assert lab.registry.process("stream") is not None
+
+
+def test_an_event_that_reaches_the_topic_twice_lands_once_and_the_other_is_counted(lab: RunningLab) -> None:
+    answer = requests.get(
+        f"{lab.settings.api}/purchase_a_sword/katana", headers={"Idempotency-Key": "once"}, timeout=10
+    )
+    event_id = answer.headers["X-Event-Id"]
+    again = requests.get(f"{lab.settings.api}/purchase_a_sword/katana", headers={"Idempotency-Key": "once"}, timeout=10)
+    assert (again.status_code, again.headers["X-Event-Id"]) == (200, event_id)
+    first = next(
+        record for record in event_log.last_events(lab.settings.kafka, "events", 5) if event_id.encode() in record.value
+    )
+    tool = ["kafka-console-producer", "--bootstrap-server", lab.settings.kafka, "--topic", "events"]
+    lab.script(*tool, stdin=first.value.decode() + "\n")
+    close_account(lab)
+    assert rows(lab, f"SELECT count(*) FROM purchases WHERE event_id = '{event_id}'") == [(1,)]
+    assert rows(lab, f"SELECT count(*) FROM repeats WHERE event_id = '{event_id}'") == [(1,)]
+
+
+def test_a_killed_stream_is_restarted_and_nothing_is_lost_or_doubled(lab: RunningLab) -> None:
+    sending = threading.Thread(target=lab.make, args=("traffic", "--requests", "150", "--every", "0.5", "--seed", "3"))
+    sending.start()
+    for _ in range(2):
+        process = lab.registry.process("stream")
+        assert process is not None
+        process.kill()
+        until(lambda dead=process: (p := lab.registry.process("stream")) is not None and p.pid != dead.pid)
+        until(lambda: "streaming from" in (lab.settings.logs / "stream.log").read_text().splitlines()[-1:][0], 60)
+    sending.join()
+    close_account(lab)
+    ids = "SELECT count(*), count(DISTINCT event_id) FROM (SELECT event_id FROM purchases UNION ALL SELECT event_id FROM guilds)"
+    ((count, distinct),) = rows(lab, ids)
+    assert count == distinct
+
+
+@pytest.mark.parametrize("engine", ["kafka", "namenode", "datanode", "metastore", "presto"])
+def test_a_killed_engine_is_restarted_and_the_lab_goes_on(lab: RunningLab, engine: str) -> None:
+    process = lab.registry.process(engine)
+    assert process is not None
+    process.kill()
+    until(lambda: (p := lab.registry.process(engine)) is not None and p.pid != process.pid)
+    lab.step(1)
+    state = lab.registry.state(engine)
+    assert state is not None
+    assert state.deaths
+
+
+def test_events_still_travel_after_all_these_deaths(lab: RunningLab) -> None:
+    lab.step(6)
+    lab.make("traffic", "--requests", "20", "--seed", "11")
+    close_account(lab)
+
+
+def test_a_killed_supervisor_is_replaced_and_adopts_what_runs(lab: RunningLab) -> None:
+    before = {name: lab.registry.process(name).pid for name in ("kafka", "presto", "api", "stream")}
+    supervisor = lab.registry.supervisor()
+    assert supervisor is not None
+    supervisor.send_signal(signal.SIGKILL)
+    supervisor.wait(10)
+    lab.step(1)
+    lab.registry.ensure_supervisor()
+    until(lambda: lab.registry.supervisor() is not None)
+    assert {name: lab.registry.process(name).pid for name in before} == before
+
+
+def test_nothing_listens_beyond_loopback(lab: RunningLab) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in lab.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+def test_a_new_event_type_is_one_declaration_and_one_route(lab: RunningLab, tmp_path: Path) -> None:
+    """README's own example, applied to a copy of the checkout, on the lab that holds data already."""
+    copy = tmp_path / "checkout"
+    shutil.copytree(ROOT / "lab", copy / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "scripts", copy / "scripts")
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    (copy / ".lab").symlink_to(ROOT / ".lab")
+    readme = (ROOT / "README.md").read_text()
+    for file, anchor in (("events.py", '    EventType("join_guild"'), ("game_api.py", '@offer("/join_guild"')):
+        addition = re.search(rf"`lab/pipeline/{file}`.*?```python\n(.*?)```", readme, re.DOTALL)
+        assert addition, f"README shows no addition to {file}"
+        path = copy / "lab" / "pipeline" / file
+        assert anchor in path.read_text()
+        path.write_text(path.read_text().replace(anchor, addition[1] + anchor, 1))
+    other = RunningLab(lab.settings, lab.environment, copy)
+    before = close_account(lab)
+    for number in (3, 6, 7):
+        other.step(number)
+    answer = requests.get(f"{lab.settings.api}/purchase_an_axe/battle_axe", timeout=10)
+    assert answer.status_code == 200, answer.text
+    taken = close_account(lab)
+    assert taken.records > before.records
+    assert rows(lab, "SELECT type, count(*) FROM purchases WHERE event_type = 'purchase_axe' GROUP BY type") == [
+        ("battle_axe", 1)
+    ]
+    for number in (3, 6):
+        lab.step(number)  # back to the released code
+
+
+def test_the_history_is_what_bash_reads_back(lab: RunningLab) -> None:
+    script = f"history -c; history -r {json.dumps(str(lab.settings.history))}; history"
+    read = subprocess.run(
+        ["bash", "--norc", "-c", f"set -o history; {script}"], capture_output=True, text=True, check=True
+    )
+    for words in (
+        "kafka-topics --bootstrap-server",
+        "ab -q -l -n 10",
+        "spark-submit lab/pipeline/batch_job.py",
+        "presto --execute",
+    ):
+        assert words in read.stdout, words
+    assert re.match(r"#\d{10}\n", lab.settings.history.read_text())
+
+
+def test_the_report_is_rendered_with_this_lab_s_numbers(lab: RunningLab, tmp_path: Path) -> None:
+    from lab.report import render
+
+    written = render.render(lab.settings, tmp_path / "report.md")
+    text = written.read_text()
+    ((count,),) = rows(lab, "SELECT count(*) FROM purchases")
+    assert f"{count}" in text
+    assert "region" in text
+
+
+def test_status_and_doctor_find_nothing_wrong(lab: RunningLab) -> None:
+    said = lab.make("status")
+    for name in ("kafka", "namenode", "datanode", "metastore", "presto", "api", "stream"):
+        assert name in said
+    lab.make("doctor")
+    assert "records" in lab.make("watch")
+
+
+def test_memory_stays_within_the_limits(lab: RunningLab) -> None:
+    from lab.engines import stack
+
+    used = stack.resident(lab.settings, [*(engine.name for engine in stack.engines(lab.settings)), "api", "stream"])
+    engines = sum(size for name, size in used.items() if name not in ("api", "stream"))
+    assert engines < 2 * 2**30, used
+    assert sum(used.values()) < 3 * 2**30, used
+
+
+def test_stop_and_start_keep_the_data(lab: RunningLab) -> None:
+    before = close_account(lab)
+    lab.make("stop")
+    assert not lab.processes()
+    for number in (1, 3, 6):
+        lab.step(number)
+    after = close_account(lab)
+    assert after.records >= before.records
+    assert all(after.tables[table] >= before.tables[table] for table in tables())
+
+
+def test_clean_removes_the_lab_and_leaves_nothing_running(lab: RunningLab) -> None:
+    lab.make("clean")
+    assert not lab.settings.home.exists()
+    assert not lab.processes()

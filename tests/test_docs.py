@@ -1,0 +1,59 @@
+"""Documents are checked: what README says can be typed, and what can be typed is said."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from lab.settings import ROOT, Settings
+
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z0-9-]+):.*## ", MAKEFILE, re.MULTILINE))
+
+
+def test_every_target_that_readme_names_exists() -> None:
+    named = set(re.findall(r"`(?:LAB_\w+=\S+ )?make ([a-z][a-z0-9-]*)", README))
+    assert named
+    assert named <= TARGETS, named - TARGETS
+
+
+def test_make_help_lists_every_target() -> None:
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    declared = set(re.findall(r"^([a-z][a-z0-9-]*):", MAKEFILE, re.MULTILINE))
+    assert declared <= TARGETS, f"without help: {declared - TARGETS}"
+    assert all(f"make {target} " in said for target in TARGETS)
+
+
+def test_readme_names_every_setting_and_no_other() -> None:
+    variables = {name for name in Settings.from_env({}).to_env()} | {
+        "LAB_KAFKA",
+        "LAB_HDFS",
+        "LAB_METASTORE",
+        "LAB_PRESTO",
+    }
+    named = set(re.findall(r"LAB_[A-Z_]+", README))
+    assert named <= variables | {"LAB_MAVEN_MIRROR"}, named - variables
+    ports = {name for name in variables if name.endswith("_PORT")}
+    assert ports <= named, ports - named
+
+
+@pytest.mark.parametrize("folder", re.findall(r"`((?:lab|scripts|tests)/\w*/?)`", README))
+def test_every_folder_on_readme_s_map_exists(folder: str) -> None:
+    assert (ROOT / folder).is_dir()
+
+
+def test_every_script_says_what_it_is_and_is_executable() -> None:
+    for script in sorted((ROOT / "scripts").iterdir()):
+        lines = script.read_text().splitlines()
+        assert any(line.startswith("# ") for line in lines[:3]), f"{script.name} does not say what it is"
+        assert script.name == "env.sh" or script.stat().st_mode & 0o111, f"{script.name} cannot be run"
+
+
+def test_no_file_names_a_path_of_one_machine() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if not name.endswith((".png", ".svg")) and (ROOT / name).exists():
+            assert str(ROOT) + "/" not in (ROOT / name).read_text(errors="replace"), name
