@@ -103,9 +103,9 @@ def show_evidence(found: list[Evidence]) -> None:
 @click.pass_obj
 def status(lab: Lab) -> None:
     """What runs."""
-    from lab import status
+    from lab.status import show
 
-    sys.exit(status.show(lab.settings))
+    sys.exit(show(lab.settings))
 
 
 @cli.command("logs")
@@ -114,9 +114,9 @@ def status(lab: Lab) -> None:
 @click.pass_obj
 def logs(lab: Lab, name: str, lines: int) -> None:
     """The end of the logs."""
-    from lab import status
+    from lab.status import logs as show_logs
 
-    status.logs(lab.settings, name or None, lines)
+    show_logs(lab.settings, name or None, lines)
 
 
 @cli.command("watch")
@@ -124,18 +124,18 @@ def logs(lab: Lab, name: str, lines: int) -> None:
 @click.pass_obj
 def watch(lab: Lab, seconds: float) -> None:
     """The hops' counts, live."""
-    from lab import watch
+    from lab.watch import run
 
-    watch.run(lab.settings, seconds or None)
+    run(lab.settings, seconds or None)
 
 
 @cli.command("doctor")
 @click.pass_obj
 def doctor(lab: Lab) -> None:
     """Try every path, and say what to mend."""
-    from lab import doctor
+    from lab.doctor import run
 
-    sys.exit(doctor.run(lab.settings))
+    sys.exit(run(lab.settings))
 
 
 @cli.command("shell")

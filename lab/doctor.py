@@ -211,16 +211,18 @@ def downloads(cache: Path, engines: Iterable[str] = tuple(fetch.FOLDERS)) -> Fin
     jars = [(fetch.place_of(engine, jar, cache), jar) for engine in engines for jar in fetch.read_lock(engine)]
     missing = [place for place, _ in jars if not place.exists()]
     if missing:
-        return Finding("downloads", False, f"{_some(missing)} of {len(jars)} jars not there.", "make setup")
+        return Finding(
+            "downloads", False, f"{len(missing)} of {len(jars)} jars are not there: {_some(missing)}.", "make setup"
+        )
     damaged = fetch.verify(cache)  # all are hashed: about a second for 500 MB once the disk's cache is warm
     if damaged:
         # Set-up looks at sizes only: it brings a jar again that is not there.
         few = shlex.join(["rm", *map(str, damaged)]) if len(damaged) <= 5 else shlex.join(["rm", "-r", str(cache)])
-        return Finding("downloads", False, f"{_some(damaged)} not what the lock says.", f"{few}; make setup")
+        return Finding("downloads", False, f"Not as its lock says: {_some(damaged)}.", f"{few}; make setup")
     ready = ("hadoop/classes/minicluster", "hadoop/classes/client-api", "patches/metastore", "patches/presto")
     unready = [cache / folder for folder in ready if not (cache / folder / fetch.KEY).exists()]
     if unready:
-        return Finding("downloads", False, f"{_some(unready)} not made yet.", "make setup")
+        return Finding("downloads", False, f"Not made ready yet: {_some(unready)}.", "make setup")
     size = sum(jar.size for _, jar in jars)
     return Finding("downloads", True, f"{len(jars)} jars, {size / 1e6:,.0f} MB, each with the SHA-256 of its lock")
 
@@ -497,10 +499,9 @@ def _nearest(path: Path) -> Path:
 
 
 def _some(paths: list[Path]) -> str:
-    """Up to three names and how many there are besides, with the verb that goes with that number."""
+    """Up to three names, and how many there are besides."""
     names = ", ".join(path.name for path in paths[:3])
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return f"{names}{more} {'is' if len(paths) == 1 else 'are'}"
+    return names + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
 def _sentence(error: BaseException) -> str:

@@ -248,7 +248,7 @@ def render(readings: Mapping[str, Reading], expected: Mapping[str, object] | Non
     topic = readings.get("topic")
     events = topic.events if topic else ()
     if events:
-        text += f"\n\nThe last {len(events)} events in the topic:\n" + _aligned(
+        text += "\n\nThe newest events in the topic:\n" + _aligned(
             [(_time_of(e), f"{e.partition}/{e.offset}", described(e.value)) for e in events],
             ("time (UTC)", "at", "event"),
         )

@@ -28,7 +28,7 @@ def test_make_help_lists_every_target() -> None:
 
 
 def test_readme_names_every_setting_and_no_other() -> None:
-    variables = {name for name in Settings.from_env({}).to_env()} | {
+    variables = set(Settings.from_env({}).to_env()) | {
         "LAB_KAFKA",
         "LAB_HDFS",
         "LAB_METASTORE",

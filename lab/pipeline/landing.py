@@ -78,7 +78,8 @@ class Landing:
         self.ends = self._ends_of_tables()
         # Partitions of which this process has not yet seen where the landed part ends.
         self.behind = set(self.progress) | {partition for _, partition in self.ends}
-        self.resent = self._resent_ids()
+        # Events of which a second sending has landed: their first one may still come, and has no mark of its own.
+        self.resent = self._resent_among(self._landed_events())
 
     def starting_offsets(self) -> dict[int, int]:
         """Where the next landing begins, by partition."""
@@ -95,6 +96,7 @@ class Landing:
         counts = self._stage(rows, folder)
         if counts["suspects"]:
             staged = self.spark.read.parquet(f"{self.url}/staging/{self.topic_id}/{folder}").drop("p")
+            self.resent |= self._resent_among(staged)
             settled = self._settle_repeats(staged).where(self._not_landed(exempt=F.lit(False)))
             folder = "second"
             counts = self._stage(settled.repartition("table_name", "kafka_partition"), folder)
@@ -141,6 +143,7 @@ class Landing:
                 files = self.hdfs.names(f"{base}/{table_folder}/{partition_folder}")
                 if len(files) != 1:
                     raise OSError(f"{len(files)} staged files for {table}, partition {partition}: expected one")
+                start = max(start, self.ends.get((table, partition), 0))  # what the table had is not in this file
                 name = LandedFile(self.topic, self.topic_id, partition, start, end, self.landed_by).name
                 self.hdfs.rename(
                     f"{base}/{table_folder}/{partition_folder}/{files[0]}", f"{self.root}/tables/{table}/{name}"
@@ -195,10 +198,10 @@ class Landing:
         ]
         return reduce(DataFrame.unionByName, frames)
 
-    def _resent_ids(self) -> set[str]:
-        """Events of which a second sending has landed: their first one may still come, and has no mark of its own."""
-        rows = self._landed_events().where("may_repeat and idempotency_key is null").select("event_id").collect()
-        return {row.event_id for row in rows}
+    def _resent_among(self, rows: DataFrame) -> set[str]:
+        """The ids of events that the API has sent a second time of its own accord."""
+        resent = rows.where("may_repeat and idempotency_key is null").select("event_id").distinct().collect()
+        return {row.event_id for row in resent}
 
     def _ends_of_tables(self) -> dict[tuple[str, int], int]:
         """By table and partition, the offset up to which the table has its rows, as its files' names say."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import io
+import json
 import shlex
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -57,6 +58,11 @@ def question(name: str) -> queries.Question:
 
 def command(*argv: str) -> None:
     """Run one of the engines' own commands, and show it as typed, with what it printed."""
+    say(markdown.fence(f"$ {shlex.join(argv)}\n{_printed(argv)}", "console"))
+
+
+@functools.cache
+def _printed(argv: tuple[str, ...]) -> str:
     try:
         done = subprocess.run(
             argv, capture_output=True, text=True, errors="replace", timeout=COMMAND_SECONDS, cwd=ROOT, check=False
@@ -65,7 +71,7 @@ def command(*argv: str) -> None:
         raise LabError(f"{argv[0]} could not be run: {error}") from error
     if done.returncode != 0:
         raise LabError(f"{shlex.join(argv)} ended with status {done.returncode}: {done.stderr.strip()[-500:]}")
-    say(markdown.fence(f"$ {shlex.join(argv)}\n{done.stdout}", "console"))
+    return done.stdout
 
 
 @functools.cache
@@ -83,6 +89,23 @@ def followed() -> dict[str, Any]:
 def row(values: dict[str, Any]) -> None:
     """Show one row of a table, a line for each column."""
     table([(name, "null" if value is None else str(value)) for name, value in values.items()], ["column", "value"])
+
+
+def reads(event: dict[str, Any]) -> list[str]:
+    """The command that reads an event's message where it stands in the topic."""
+    place = ["--partition", str(event["kafka_partition"]), "--offset", str(event["kafka_offset"])]
+    once = ["--max-messages", "1", "--timeout-ms", "20000"]
+    return ["kafka-console-consumer", "--bootstrap-server", LAB.kafka, "--topic", LAB.topic, *place, *once]
+
+
+def came_through(event: dict[str, Any]) -> None:
+    """Compare an event's row with its message in the topic. Raises LabError when they differ."""
+    message = _printed(tuple(reads(event))).rstrip("\n")
+    if event["raw_event"] != message or json.loads(message)["event_id"] != event["event_id"]:
+        raise LabError(
+            f"The row of {event['event_id']} is not what stands at its offset in the topic: {message[:300] or 'nothing'}."
+        )
+    say(f"Its column `raw_event` holds the topic's message, all {len(message)} characters of it, unchanged.")
 
 
 def file_of(event_id: str) -> str:
@@ -111,11 +134,13 @@ def diagram() -> None:
     answered = taken.answered.get("requests answered", 0)
     logged = taken.answered.get("events acknowledged", 0)
     tables = taken.tables
+    others = max(0, taken.records - logged)
+    past_the_api = f'\n  others(["written past the API,<br>or not confirmed"]) -- "{others:,} records" --> kafka'
     say(
         markdown.fence(
             f"""flowchart LR
   players([players]) -- "{answered:,} requests" --> api[Flask API]
-  api -- "{logged:,} events" --> kafka[("Kafka topic<br>{taken.records:,} records")]
+  api -- "{logged:,} events" --> kafka[("Kafka topic<br>{taken.records:,} records")]{past_the_api if others else ""}
   kafka -- "{by.get("batch", 0):,} records" --> batch[Spark batch]
   kafka -- "{by.get("stream", 0):,} records" --> stream[Spark streaming]
   batch & stream --> hdfs[("HDFS<br>{len(landed):,} parquet files")]

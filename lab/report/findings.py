@@ -21,26 +21,22 @@ def found(ask: Ask) -> str:
     ((purchases, players, spent),) = ask("SELECT count(*), count(DISTINCT host), sum(cost) FROM purchases").rows
     if not purchases:
         return NOTHING
-    ((item, sold),) = ask("SELECT type, count(*) AS n FROM purchases GROUP BY type ORDER BY n DESC, type LIMIT 1").rows
-    ((earner, earned),) = ask(
-        "SELECT type, sum(cost) AS s FROM purchases GROUP BY type ORDER BY s DESC, type LIMIT 1"
-    ).rows
-    ((player, paid),) = ask(
-        "SELECT host, sum(cost) AS s FROM purchases GROUP BY host ORDER BY s DESC, host LIMIT 1"
-    ).rows
+    item, sold = _most(ask("SELECT type, count(*) FROM purchases GROUP BY type"))
+    earner, earned = _most(ask("SELECT type, sum(cost) FROM purchases GROUP BY type"))
+    player, paid = _most(ask("SELECT host, sum(cost) FROM purchases GROUP BY host"))
     lines = [
         f"**{purchases:,} purchases** by {_many(players, 'player')} brought **{spent:,} coins**.",
-        f"Bought most often: **{escape(item)}**, {_of(sold, purchases)} of all purchases.",
-        f"Brought most money: **{escape(earner)}**, {earned:,} coins, {_of(earned, spent)} of it.",
-        f"Best customer: **{escape(player)}**, who spent {paid:,} coins, {_of(paid, spent)} of the money.",
+        f"Bought most often: {item}, {_of(sold, purchases)} of all purchases.",
+        f"Brought most money: {earner}, {earned:,} coins, {_of(earned, spent)} of it.",
+        f"Best customer: {player}, who spent {paid:,} coins, {_of(paid, spent)} of the money.",
     ]
     ((joins, leaves),) = ask(
         "SELECT count_if(event_type = 'join_guild'), count_if(event_type = 'leave_guild') FROM guilds"
     ).rows
     if joins:
         lines.append(f"Guilds were joined {_times(joins)} and left {_times(leaves)}.")
-        guild, members = ask(_question("09_members_now")).rows[0]
-        lines.append(f"Largest guild now: **{escape(guild)}**, with {_many(members, 'member')}.")
+        guild, members = _most(ask(_question("09_members_now")))
+        lines.append(f"Largest guild now: {guild}, with {_many(members, 'member')}.")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -94,6 +90,15 @@ def _guilds(ask: Ask) -> tuple[str, str, str]:
         why = f"{numbers} It may be that keen players do both, so try it on some before paying for it."
         return "Invite buyers into guilds.", why, sure
     return "Do not count on guilds to sell more.", numbers, sure
+
+
+def _most(answer: queries.Answer) -> tuple[str, int]:
+    """Of rows of a name and a number, the name with the highest number, or all names that share it."""
+    highest = max(number for _, number in answer.rows)
+    names = sorted(str(name) for name, number in answer.rows if number == highest)
+    shown = _list([f"**{escape(name)}**" for name in names[:3]])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{shown}{more}{' (each)' if len(names) > 1 else ''}", highest
 
 
 def _question(name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _REGION = re.compile(r"<!--(?=\s*#(?:end)?region)")
+_DECIMAL = re.compile(r"-?\d+\.\d+")
 _SPECIAL = re.compile(r"([\\`*\[\]|#~]|(?<!\w)_|_(?!\w))")
 
 
@@ -25,7 +26,7 @@ def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> str:
     rows = [list(row) for row in rows]
     if not rows:
         return "*No rows.*"
-    rights = [all(_is_number(row[column]) or row[column] is None for row in rows) for column in range(len(headers))]
+    rights = [all(_stands_right(row[column]) for row in rows) for column in range(len(headers))]
     lines = [
         headers,
         ["---:" if right else "---" for right in rights],
@@ -46,6 +47,11 @@ def fence(text: str, language: str = "text") -> str:
 def close_no_region(text: str) -> str:
     """`text` in which nothing looks like a mark that begins or ends a region."""
     return _REGION.sub("<!- -", text)
+
+
+def _stands_right(value: object) -> bool:
+    # a decimal comes from Presto as text, because a float could not hold it
+    return value is None or _is_number(value) or (isinstance(value, str) and bool(_DECIMAL.fullmatch(value)))
 
 
 def _is_number(value: object) -> bool:

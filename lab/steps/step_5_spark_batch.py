@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lab import console
+from lab.errors import LabError
 from lab.ledger import files
 from lab.ledger.account import await_landed
 from lab.pipeline import event_log
@@ -17,7 +18,8 @@ lands the rows as parquet on HDFS, a folder for each table. What is no event goe
 
 def do(lab: Lab) -> None:
     lab.require_engines()
-    event_log.end_offsets(lab.settings.kafka, lab.settings.topic)  # says so when step 2 is missing
+    if not any(event_log.end_offsets(lab.settings.kafka, lab.settings.topic).values()):
+        raise LabError("The topic holds no event yet: step 4 comes first.", "make step-4")
     if lab.registry.process("stream"):
         console.say("The stream of step 6 is running and lands each event as it comes: there is nothing for a batch.")
     else:
