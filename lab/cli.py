@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -25,6 +26,8 @@ SERVICES = ("api", "stream")
 @click.pass_context
 def cli(context: click.Context) -> None:
     """The lab's commands; `make help` lists the targets that call them."""
+    # All servers of a lab are on loopback: a proxy in the environment is not for them.
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), LOOPBACK, "localhost"]))
     context.obj = Lab.at(Settings.from_env())
 
 

@@ -83,7 +83,8 @@ def datanode(settings: Settings) -> str:
 def _webhdfs(
     settings: Settings, method: str, path: str, operation: str, data: str = "", **query: str
 ) -> requests.Response:
-    url = f"http://127.0.0.1:{settings.namenode_http_port}/webhdfs/v1{path}"
+    host = settings.hdfs.partition(":")[0]
+    url = f"http://{host}:{settings.namenode_http_port}/webhdfs/v1{path}"
     parameters = {"op": operation, "user.name": "lab", **query}
     answer = requests.request(method, url, params=parameters, data=data, timeout=5)
     answer.raise_for_status()
@@ -126,7 +127,9 @@ def presto_query(settings: Settings) -> str:
     """Run `SELECT 1`, and let Presto ask the metastore for its schemas."""
     host, port = settings.presto_host_port
     session = requests.Session()
-    connection = presto.connect(host, port=port, username="lab", poll_interval=0.05, requests_session=session)
+    connection = presto.connect(
+        host, port=port, username="lab", poll_interval=0.05, requests_session=session, requests_kwargs={"timeout": 10}
+    )
     cursor = connection.cursor()
     cursor.execute("SELECT 1")
     if cursor.fetchall() != [(1,)]:

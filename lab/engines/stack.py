@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
+import base64
+import os
 import shutil
 import socket
 import subprocess
@@ -96,8 +97,6 @@ def local_engines(settings: Settings) -> list[Engine]:
 
 def command_environment(settings: Settings) -> dict[str, str]:
     """What a command needs in its environment, beside the caller's own, to be this lab's."""
-    import os
-
     path = f"{ROOT / 'scripts'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return {**settings.to_env(), "PATH": path, "PYTHONPATH": str(ROOT)}
 
@@ -123,6 +122,9 @@ def configure(settings: Settings) -> None:
         target = settings.conf / template.relative_to(TEMPLATES)
         if not target.exists() or target.read_text() != text:
             atomic.write_text(target, text)
+    if not _cluster_id(settings):
+        fresh = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        atomic.write_text(settings.data / "kafka-cluster-id", fresh)
     remembered = {name: value for name, value in settings.to_env().items() if name != "LAB_HOME"}
     atomic.write_text(settings.conf / "lab.env", env_file(remembered))
 
@@ -238,15 +240,9 @@ def resident(settings: Settings, names: Iterable[str]) -> Mapping[str, int]:
 
 
 def _cluster_id(settings: Settings) -> str:
-    """Kafka's cluster id: made once for a home, then kept."""
+    """Kafka's cluster id: `configure` makes it once for a home."""
     path = settings.data / "kafka-cluster-id"
-    if not path.exists():
-        import base64
-
-        atomic.write_text(
-            path, base64.urlsafe_b64encode(uuid.UUID(bytes=secrets.token_bytes(16)).bytes).decode().rstrip("=")
-        )
-    return path.read_text()
+    return path.read_text() if path.exists() else ""
 
 
 def _formatted(settings: Settings, engine: Engine) -> Path:
@@ -262,8 +258,6 @@ def _format(settings: Settings, engine: Engine) -> None:
     log = settings.logs / f"{engine.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as output:
-        import os
-
         environment = {**os.environ, **command_environment(settings)}
         done = subprocess.run(
             engine.format_command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=120

@@ -64,11 +64,15 @@ def connect(settings: Settings) -> Iterator[Any]:
         schema=settings.schema,
         poll_interval=0.05,
         requests_session=session,
+        # Of each request, not of the query: PyHive asks again until the query has ended.
+        requests_kwargs={"timeout": 30},
     )
     try:
         yield connection.cursor()
-    except requests.ConnectionError:
-        raise LabError(f"Presto does not answer at {settings.presto}.", "make step-1") from None
+    except requests.RequestException as error:
+        raise LabError(
+            f"Presto does not answer at {settings.presto} ({type(error).__name__}).", "make step-1"
+        ) from None
     except DatabaseError as error:
         raise LabError(f"Presto refused a query: {explain(error)}", "make doctor") from error
     finally:

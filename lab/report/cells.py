@@ -38,7 +38,12 @@ def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
 
 def ask(sql: str) -> queries.Answer:
     """Presto's answer."""
-    return queries.ask(LAB, sql)
+    try:
+        return queries.ask(LAB, sql)
+    except LabError as error:
+        if "does not exist" in error.what:
+            raise LabError(error.what, "make step-7") from error
+        raise
 
 
 def query(sql: str) -> None:
@@ -103,7 +108,7 @@ def came_through(event: dict[str, Any]) -> None:
     message = _printed(tuple(reads(event))).rstrip("\n")
     if event["raw_event"] != message or json.loads(message)["event_id"] != event["event_id"]:
         raise LabError(
-            f"The row of {event['event_id']} is not what stands at its offset in the topic: {message[:300] or 'nothing'}."
+            f"The row of {event['event_id']} is not what stands at its offset in the topic: {message[:300]!r}."
         )
     say(f"Its column `raw_event` holds the topic's message, all {len(message)} characters of it, unchanged.")
 

@@ -308,7 +308,7 @@ def test_a_new_event_type_is_one_declaration_and_one_route(lab: RunningLab, tmp_
         path.write_text(path.read_text().replace(anchor, addition[1] + anchor, 1))
     other = RunningLab(lab.settings, lab.environment, copy)
     before = close_account(lab)
-    for number in (3, 6, 7):
+    for number in (6, 3, 7):
         other.step(number)
     answer = requests.get(f"{lab.settings.api}/purchase_an_axe/battle_axe", timeout=10)
     assert answer.status_code == 200, answer.text
@@ -324,7 +324,7 @@ def test_a_new_event_type_is_one_declaration_and_one_route(lab: RunningLab, tmp_
 def test_the_history_is_what_bash_reads_back(lab: RunningLab) -> None:
     script = f"history -c; history -r {json.dumps(str(lab.settings.history))}; history"
     read = subprocess.run(
-        ["bash", "--norc", "-c", f"set -o history; {script}"], capture_output=True, text=True, check=True
+        ["bash", "--norc", "-c", f"HISTSIZE=-1; set -o history; {script}"], capture_output=True, text=True, check=True
     )
     for words in (
         "kafka-topics --bootstrap-server",

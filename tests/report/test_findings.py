@@ -61,15 +61,19 @@ def test_says_nothing_of_guilds_that_nobody_joined() -> None:
 
 
 def test_gives_three_recommendations_with_their_numbers() -> None:
-    lines = findings.recommendations(Presto()).splitlines()
-    assert lines[:3] == [
-        "1. **Keep sabre, rapier and estoc in stock.** Of 10 items sold, these made 80% of all purchases; were all items "
-        "bought alike, they would have made 30%. *How sure: high.*",
-        "2. **Offer butter_knife, or find out who tells players that we do.** It was asked for 40 times by 1 player, and "
-        "we do not have it. *How sure: medium.*",
-        "3. **Invite buyers into guilds.** 300 players who joined a guild bought 4.0 items each, the 40 others 2.0. It may "
-        "be that keen players do both, so try it on some before paying for it. *How sure: medium.*",
-    ]
+    stock, wanted, guilds, *_ = findings.recommendations(Presto()).splitlines()
+    assert stock == (
+        "1. **Keep sabre, rapier and estoc in stock.** Of 10 items sold, these made 80% of all purchases; "
+        "were all items bought alike, they would have made 30%. *How sure: high.*"
+    )
+    assert wanted == (
+        "2. **Offer butter_knife, or find out who tells players that we do.** "
+        "It was asked for 40 times by 1 player, and we do not have it. *How sure: medium.*"
+    )
+    assert guilds == (
+        "3. **Invite buyers into guilds.** 300 players who joined a guild bought 4.0 items each, the 40 others 2.0. "
+        "It may be that keen players do both, so try it on some before paying for it. *How sure: medium.*"
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,8 +85,7 @@ def test_gives_three_recommendations_with_their_numbers() -> None:
         ),
         (
             {"groups": [(False, 1, 5.0), (True, 2, 4.0)]},
-            "3. **Do not count on guilds to sell more.** 2 players who joined a guild bought 4.0 items each, "
-            "the 1 other 5.0. *How sure: low.*",
+            "2 players who joined a guild bought 4.0 items each, the 1 other 5.0. *How sure: low.*",
         ),
         (
             {"groups": [(True, 2, 4.0)]},
