@@ -26,6 +26,8 @@ from lab.settings import LOOPBACK, ROOT, Settings, env_file
 
 TEMPLATES = Path(__file__).parent / "templates"
 READY_SECONDS = 180.0
+LEAST_MEMORY = 1_500_000_000  # bytes available that the engines need to start
+LEAST_DISK = 1_000_000_000  # bytes free: below that HDFS and Kafka stop taking data
 
 Commands = Callable[[tuple[str, ...], bool], None]
 """Is told each command before it runs, and whether it runs in the background."""
@@ -139,6 +141,8 @@ def start(settings: Settings, on_command: Commands, on_ready: Callable[[str, flo
     registry = Registry(settings.run)
     begun = time.monotonic()
     missing = [engine for engine in local_engines(settings) if registry.process(engine.name) is None]
+    if missing:
+        require_room(settings, len(missing) / len(engines(settings)))
     for engine in missing:
         for port in engine.ports:
             require_free_port(getattr(settings, port), "LAB_" + port.upper())
@@ -196,6 +200,21 @@ def await_ready(settings: Settings, engine: Engine, registry: Registry, seconds:
 def stop(settings: Settings) -> None:
     """Stop every engine, side by side."""
     Registry(settings.run).stop(reversed([engine.name for engine in engines(settings)]))
+
+
+def require_room(settings: Settings, share: float = 1.0) -> None:
+    """Raise LabError where memory or disk is too little for `share` of the engines to start."""
+    memory, disk = psutil.virtual_memory().available, shutil.disk_usage(settings.home).free
+    if memory < share * LEAST_MEMORY:
+        raise LabError(
+            f"{memory / 1e9:.1f} GB of memory are available; the engines need {share * LEAST_MEMORY / 1e9:.1f} GB.",
+            "end other programs, then: make",
+        )
+    if disk < LEAST_DISK:
+        raise LabError(
+            f"{disk / 1e9:.1f} GB are free at {settings.home}; the engines need {LEAST_DISK / 1e9:.0f} GB.",
+            "free some space, or use another disk: LAB_HOME=… make",
+        )
 
 
 def require_free_port(port: int, variable: str) -> None:
