@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -14,9 +15,9 @@ from filelock import FileLock, Timeout
 
 from lab import console
 from lab.errors import LabError
-from lab.settings import LOOPBACK, Settings
+from lab.settings import LOOPBACK, Settings, shown_path
 from lab.steps import walk
-from lab.steps.context import Evidence, Lab, shown_path
+from lab.steps.context import Evidence, Lab
 
 SERVICES = ("api", "stream")
 """What the steps run beside the engines, in the order in which it is stopped."""
@@ -234,6 +235,8 @@ def closing_screen(lab: Lab, seconds: dict[str, float]) -> None:
 
 def main() -> None:
     """Run a command. What a person can act on is said in a sentence; tracebacks are for programming mistakes."""
+    # What a library says of a failure is said by us, in a sentence, once it is known to be one.
+    logging.basicConfig(level=logging.CRITICAL)
     try:
         cli(standalone_mode=False)
     except LabError as error:

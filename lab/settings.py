@@ -121,6 +121,11 @@ class Settings:
         }
 
 
+def shown_path(path: Path) -> str:
+    """A path as it is shortest to type: relative to the checkout where it lies in it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
 def read_env_file(path: Path) -> dict[str, str]:
     """`NAME=value` lines, as a shell reads them; empty where there is no such file."""
     if not path.exists():

@@ -13,7 +13,7 @@ from lab import console
 from lab.engines import stack
 from lab.engines.services import Registry, Service, family, resident_bytes
 from lab.errors import LabError
-from lab.settings import ROOT, Settings
+from lab.settings import Settings, shown_path
 
 BESIDE_ENGINES = ("api", "stream")
 """What the steps run beside the engines."""
@@ -46,7 +46,7 @@ def show(settings: Settings) -> int:
     registry = Registry(settings.run)
     lines = services(settings, registry)
     supervisor = supervisor_line(settings, registry)
-    console.say(f"The lab at {shown(settings.home)}:\n")
+    console.say(f"The lab at {shown_path(settings.home)}:\n")
     console.table([line.cells() for line in [*lines, supervisor]], HEADERS)
     console.say()
     console.say(summary([*lines, supervisor], registry))
@@ -79,7 +79,7 @@ def services(settings: Settings, registry: Registry) -> list[Line]:
 def _line(settings: Settings, registry: Registry, name: str, wanted: Service | None, ports: list[int]) -> Line:
     state = registry.state(name)
     log = Path(wanted.log) if wanted else settings.logs / f"{name}.log"
-    shown_log = shown(log) if log.exists() else ""
+    shown_log = shown_path(log) if log.exists() else ""
     where = " ".join(str(port) for port in ports)
     if wanted is None or state is None:
         return Line(name, "starting" if wanted and wanted.up else "not started", where, log=shown_log)
@@ -101,7 +101,7 @@ def _line(settings: Settings, registry: Registry, name: str, wanted: Service | N
 def supervisor_line(settings: Settings, registry: Registry) -> Line:
     """The supervisor's own: without its children, which are the services."""
     log = settings.logs / "supervisor.log"
-    shown_log = shown(log) if log.exists() else ""
+    shown_log = shown_path(log) if log.exists() else ""
     process = registry.supervisor()
     if process is None:
         return Line("supervisor", "stopped" if shown_log else "not started", log=shown_log)
@@ -144,11 +144,6 @@ def since(process: psutil.Process) -> str:
         return ""
 
 
-def shown(path: Path) -> str:
-    """A path as it is shortest to type: relative to the checkout where it lies in it."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
 def logs(settings: Settings, name: str | None, lines: int) -> None:
     """Print the last `lines` lines of each log of this lab, or of the one called `name`, under its path.
 
@@ -158,13 +153,13 @@ def logs(settings: Settings, name: str | None, lines: int) -> None:
     if name is not None and name not in found:
         there = f"there are: {', '.join(found)}" if found else "there are none yet"
         raise LabError(
-            f"There is no log called {name} in {shown(settings.logs)}; {there}.",
+            f"There is no log called {name} in {shown_path(settings.logs)}; {there}.",
             "make logs" if found else "make step-1",
         )
     if not found:
-        console.say(f"There are no logs in {shown(settings.logs)} yet. make step-1 starts the engines.")
+        console.say(f"There are no logs in {shown_path(settings.logs)} yet. make step-1 starts the engines.")
     for path in [found[name]] if name is not None else found.values():
-        console.title(shown(path))
+        console.title(shown_path(path))
         console.output(tail(path, lines) or "(empty)")
 
 

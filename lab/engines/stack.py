@@ -22,7 +22,7 @@ from lab import atomic
 from lab.engines import probes
 from lab.engines.services import Registry, Service, resident_bytes
 from lab.errors import LabError
-from lab.settings import LOOPBACK, ROOT, Settings, env_file
+from lab.settings import LOOPBACK, ROOT, Settings, env_file, shown_path
 
 TEMPLATES = Path(__file__).parent / "templates"
 READY_SECONDS = 180.0
@@ -52,7 +52,7 @@ class Engine:
 
 def engines(settings: Settings) -> tuple[Engine, ...]:
     """The servers of a lab, in the order in which data needs them."""
-    properties = str(settings.conf / "kafka" / "server.properties")
+    properties = shown_path(settings.conf / "kafka" / "server.properties")
     return (
         Engine(
             "kafka",
@@ -279,7 +279,13 @@ def _format(settings: Settings, engine: Engine) -> None:
     with log.open("a") as output:
         environment = {**os.environ, **command_environment(settings)}
         done = subprocess.run(
-            engine.format_command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=120
+            engine.format_command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            timeout=120,
         )
     if done.returncode != 0:
         raise LabError(f"{engine.name} could not be formatted; its log: {log}\n{last_lines(log)}", "make doctor")

@@ -25,7 +25,7 @@ from nbclient.exceptions import CellControlSignal, CellExecutionError, CellTimeo
 from lab import atomic, console
 from lab.errors import LabError
 from lab.report.markdown import close_no_region, escape, fence
-from lab.settings import LOOPBACK, ROOT, Settings
+from lab.settings import LOOPBACK, ROOT, Settings, shown_path
 
 SOURCE = Path(__file__).with_name("source.md")
 CELL_SECONDS = 300
@@ -52,7 +52,7 @@ def render(settings: Settings, target: Path | None = None, source: Path = SOURCE
     for name, picture in pictures.items():
         atomic.write_text(folder / name, picture) if isinstance(picture, str) else _write_bytes(folder / name, picture)
     atomic.write_text(target, text)
-    console.say(f"Rendered {target}, and as an executed notebook {settings.home / 'report.ipynb'}.")
+    console.say(f"Rendered {shown_path(target)}, and as an executed notebook {shown_path(settings.home / 'report.ipynb')}.")
     return target
 
 

@@ -15,7 +15,7 @@ from lab.engines.services import Registry, Service
 from lab.engines.stack import command_environment, last_lines
 from lab.errors import LabError
 from lab.history.record import Recorder
-from lab.settings import ROOT, Settings
+from lab.settings import ROOT, Settings, shown_path
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,3 @@ def code_version() -> dict[str, str]:
     for path in sorted((ROOT / "lab" / "pipeline").glob("*.py")):
         digest.update(path.read_bytes())
     return {"LAB_CODE": digest.hexdigest()[:12]}
-
-
-def shown_path(path: Path) -> str:
-    """A path as it is shortest to type: relative to the checkout where it lies in it."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from lab import console
 from lab.engines import probes, stack
 from lab.errors import LabError
-from lab.steps.context import Evidence, Lab, shown_path
+from lab.settings import shown_path
+from lab.steps.context import Evidence, Lab
 
 TITLE = "start the stack"
 WHY = """
