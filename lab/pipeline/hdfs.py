@@ -11,6 +11,7 @@ class Hdfs:
     """The file system that the tables live on, through the driver's own Hadoop client."""
 
     def __init__(self, spark: SparkSession, address: str) -> None:
+        self.address = address
         jvm: Any = spark._jvm
         self._hadoop = jvm.org.apache.hadoop.fs
         self._io = jvm.org.apache.commons.io.IOUtils

@@ -188,15 +188,17 @@ class Landing:
         return joined.withColumn("table_name", table).drop("repeated")
 
     def _landed_events(self) -> DataFrame:
-        names = sorted({declared.table for declared in EVENT_TYPES})
-        frames = [
-            self.spark.read.schema(
-                "event_id string, may_repeat boolean, idempotency_key string, kafka_topic_id string, "
-                "kafka_partition int, kafka_offset bigint"
-            ).parquet(f"{self.url}/tables/{name}")
-            for name in names
+        """What is needed of each event that has landed, of whatever topic, to know it again."""
+        columns = "event_id string, may_repeat boolean, idempotency_key string, kafka_topic_id string, "
+        columns += "kafka_partition int, kafka_offset bigint"
+        filled = [
+            f"{self.root}/tables/{table}"
+            for table in sorted({declared.table for declared in EVENT_TYPES})
+            if self.hdfs.names(f"{self.root}/tables/{table}")
         ]
-        return reduce(DataFrame.unionByName, frames)
+        if not filled:
+            return self.spark.createDataFrame([], columns)
+        return self.spark.read.schema(columns).parquet(*[f"hdfs://{self.hdfs.address}{folder}" for folder in filled])
 
     def _resent_among(self, rows: DataFrame) -> set[str]:
         """The ids of events that the API has sent a second time of its own accord."""

@@ -52,7 +52,8 @@ def render(settings: Settings, target: Path | None = None, source: Path = SOURCE
     for name, picture in pictures.items():
         atomic.write_text(folder / name, picture) if isinstance(picture, str) else _write_bytes(folder / name, picture)
     atomic.write_text(target, text)
-    console.say(f"Rendered {shown_path(target)}, and as an executed notebook {shown_path(settings.home / 'report.ipynb')}.")
+    notebook = shown_path(settings.home / "report.ipynb")
+    console.say(f"Rendered {shown_path(target)}, and as an executed notebook {notebook}.")
     return target
 
 
