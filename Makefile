@@ -55,12 +55,17 @@ report: setup ## render report.md from the running lab
 
 # --- the end ---
 
+# Without Python's packages nothing can be stopped; nothing runs either, unless they were removed under a running lab.
+with_python = if test -x $(PYTHON); then $(LAB) $(1); elif test -e .lab/home/run; then \
+	echo "The lab's Python is gone. Run make setup, then make $(1) again." >&2; exit 1; fi
+
 .PHONY: stop clean distclean
 stop: ## stop everything; the data stays
-	@test ! -x $(PYTHON) || $(LAB) stop
+	@$(call with_python,stop)
 clean: ## stop everything and remove the lab's data; downloads stay
-	@test ! -x $(PYTHON) || $(LAB) clean
+	@$(call with_python,clean)
 distclean: clean ## remove the downloads too
+	@unset LAB_HOME; $(call with_python,clean)
 	@rm -rf .venv .lab
 
 # --- for developers ---

@@ -13,12 +13,14 @@ from contextlib import contextmanager
 import click
 from filelock import FileLock, Timeout
 
-from lab import console
+from lab import atomic, console
 from lab.errors import LabError
 from lab.settings import LOOPBACK, Settings, shown_path
 from lab.steps import walk
 from lab.steps.context import Evidence, Lab
 
+MARK = ".lab-home"
+"""The file by which a lab's home is known: only a folder that has it is ever removed."""
 SERVICES = ("api", "stream")
 """What the steps run beside the engines, in the order in which it is stopped."""
 
@@ -32,10 +34,21 @@ def cli(context: click.Context) -> None:
     context.obj = Lab.at(Settings.from_env())
 
 
+def claim_home(lab: Lab) -> None:
+    """Make the lab's home, or know it again by its mark. Raises LabError where the folder is somebody else's."""
+    home = lab.settings.home
+    home.mkdir(parents=True, exist_ok=True)
+    if (home / MARK).exists():
+        return
+    if any(home.iterdir()):
+        raise LabError(f"{home} holds files and is not a lab's home: nothing was done.", "check LAB_HOME")
+    atomic.write_text(home / MARK, "This folder is a lab's home: make clean removes it with all that is in it.\n")
+
+
 @contextmanager
 def one_at_a_time(lab: Lab) -> Iterator[None]:
     """Hold the lab's lock: two steps at once would work against one another."""
-    lab.settings.home.mkdir(parents=True, exist_ok=True)
+    claim_home(lab)
     lock = FileLock(lab.settings.home / "make.lock")
     try:
         lock.acquire(timeout=0)
@@ -177,8 +190,6 @@ def clean(lab: Lab) -> None:
     if not home.exists():
         console.say(f"There is no lab at {shown_path(home)}.")
         return
-    if not (home / "make.lock").exists() and any(home.iterdir()):
-        raise LabError(f"{home} holds files and is not a lab's home: nothing was removed.", "check LAB_HOME")
     with one_at_a_time(lab):
         stop_all(lab)
         shutil.rmtree(home)

@@ -203,7 +203,11 @@ def create_app(log_event: Append, guild_book: GuildBook, kafka_answers: Callable
     def begin() -> None:
         g.event_id, g.logged = new_event_id(), "no"
         # Flask checks a length that is announced; a body that comes in chunks it only cuts
-        if len(request.get_data()) > BODY_BYTES:
+        try:
+            body = request.get_data()
+        except OSError as error:  # how gunicorn says that a body's chunks are malformed, or that it was cut off
+            raise BadRequest(f"The body could not be read: {error}") from None
+        if len(body) > BODY_BYTES:
             raise RequestEntityTooLarge
 
     @app.after_request

@@ -16,8 +16,10 @@ def do(lab: Lab) -> None:
     lab.require_engines()
     settings = lab.settings
     tool = ["kafka-topics", "--bootstrap-server", settings.kafka]
+    # Kafka's own clock: a sender's could be any number, one that no reader can turn into a time among them.
+    clock = ["--config", "message.timestamp.type=LogAppendTime"]
     size = ["--partitions", str(settings.partitions), "--replication-factor", str(settings.replication)]
-    lab.run([*tool, "--create", "--if-not-exists", "--topic", settings.topic, *size], 60)
+    lab.run([*tool, "--create", "--if-not-exists", "--topic", settings.topic, *size, *clock], 60)
     lab.run([*tool, "--describe", "--topic", settings.topic], 60)
 
 

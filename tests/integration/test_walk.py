@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from kafka import KafkaProducer
 
 from lab.ledger import account, files
 from lab.pipeline import event_log, queries
@@ -208,9 +209,12 @@ def test_malformed_messages_are_set_aside_with_the_reason_and_the_stream_goes_on
     )
     tool = ["kafka-console-producer", "--bootstrap-server", lab.settings.kafka, "--topic", "events"]
     lab.script(*tool, stdin=f'{{"half\nnot json\n[1]\n{typed}\n{strange}\n')
+    producer = KafkaProducer(bootstrap_servers=lab.settings.kafka)
+    producer.send("events", b"not json either", timestamp_ms=-9_000_000_000_000_000_000).get(10)
+    producer.close()
     close_account(lab)
     reasons = Counter(dict(rows(lab, "SELECT reason, count(*) FROM quarantine GROUP BY reason")))
-    assert reasons["not a JSON object of the declared types"] == 4
+    assert reasons["not a JSON object of the declared types"] == 5
     assert reasons["unknown event_type: y"] == 1
     assert (b'{"half',) in rows(lab, "SELECT raw_bytes FROM quarantine") or rows(
         lab, "SELECT 1 FROM quarantine WHERE raw_bytes = to_utf8('{\"half')"
@@ -373,6 +377,14 @@ def test_stop_and_start_keep_the_data(lab: RunningLab) -> None:
     after = close_account(lab)
     assert after.records >= before.records
     assert all(after.tables[table] >= before.tables[table] for table in tables())
+
+
+def test_a_folder_that_is_no_lab_is_neither_used_nor_removed(lab: RunningLab, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    other = RunningLab(lab.settings, {**lab.environment, "LAB_HOME": str(tmp_path)})
+    for command in (("step", "2"), ("stop",), ("clean",)):
+        assert "is not a lab's home" in other.make(*command, fails=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_clean_removes_the_lab_and_leaves_nothing_running(lab: RunningLab) -> None:

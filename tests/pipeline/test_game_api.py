@@ -315,6 +315,20 @@ def test_a_large_body_in_chunks_logs_nothing(game):
     assert game.log.events == []
 
 
+def test_a_body_whose_chunks_are_malformed_is_the_client_s_mistake(game):
+    class Broken(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            raise OSError("Invalid chunk size")
+
+    answer = game.ask("POST", "/", input_stream=Broken(), environ_overrides={"wsgi.input_terminated": True})
+    assert answer.status_code == 400
+    assert "could not be read" in answer.get_data(as_text=True)
+    assert game.log.events == []
+
+
 def test_a_body_nested_beyond_reason_is_not_json(game):
     assert game.ask("POST", "/join_guild", data="[" * BODY_BYTES).status_code == 400
 
