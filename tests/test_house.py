@@ -28,7 +28,7 @@ ROOMS = {
 
 DOORS = {
     "flask": {"pipeline/game_api.py"},
-    "gunicorn": {"pipeline/gunicorn_conf.py"},
+    "gunicorn": {"pipeline/gunicorn_conf.py", "pipeline/game_api.py"},
     "kafka": {"pipeline/event_log.py", "engines/probes.py"},
     "thrift": {"engines/probes.py"},
     "pyhive": {"pipeline/queries.py", "engines/probes.py"},

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from flask import Flask, Response, g, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from lab.pipeline.catalogue import GUILDS, SHIELDS, SWORDS
@@ -205,8 +206,8 @@ def create_app(log_event: Append, guild_book: GuildBook, kafka_answers: Callable
         # Flask checks a length that is announced; a body that comes in chunks it only cuts
         try:
             body = request.get_data()
-        except OSError as error:  # how gunicorn says that a body's chunks are malformed, or that it was cut off
-            raise BadRequest(f"The body could not be read: {error}") from None
+        except ParseException:  # gunicorn reads a body in chunks only when it is asked for it
+            raise BadRequest("The body could not be read: its chunks are malformed.") from None
         if len(body) > BODY_BYTES:
             raise RequestEntityTooLarge
 

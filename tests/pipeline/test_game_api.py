@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from gunicorn.http.errors import InvalidChunkSize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -321,9 +322,9 @@ def test_a_body_whose_chunks_are_malformed_is_the_client_s_mistake(game):
             return True
 
         def readinto(self, buffer):
-            raise OSError("Invalid chunk size")
+            raise InvalidChunkSize(b"zz")
 
-    answer = game.ask("POST", "/", input_stream=Broken(), environ_overrides={"wsgi.input_terminated": True})
+    answer = game.ask("POST", "/", environ_overrides={"wsgi.input": Broken(), "wsgi.input_terminated": True})
     assert answer.status_code == 400
     assert "could not be read" in answer.get_data(as_text=True)
     assert game.log.events == []
