@@ -143,6 +143,7 @@ def start(settings: Settings, on_command: Commands, on_ready: Callable[[str, flo
     missing = [engine for engine in local_engines(settings) if registry.process(engine.name) is None]
     if missing:
         require_room(settings, len(missing) / len(engines(settings)))
+        require_own_name()
     for engine in missing:
         for port in engine.ports:
             require_free_port(getattr(settings, port), "LAB_" + port.upper())
@@ -215,6 +216,18 @@ def require_room(settings: Settings, share: float = 1.0) -> None:
             f"{disk / 1e9:.1f} GB are free at {settings.home}; the engines need {LEAST_DISK / 1e9:.0f} GB.",
             "free some space, or use another disk: LAB_HOME=… make",
         )
+
+
+def require_own_name() -> None:
+    """Raise LabError where this machine's own name does not resolve: Presto looks it up when it starts."""
+    name = socket.gethostname()
+    try:
+        socket.gethostbyname(name)
+    except OSError:
+        raise LabError(
+            f"This machine's own name, {name}, does not resolve, and Presto needs it to.",
+            f"echo '127.0.0.1 {name}' | sudo tee -a /etc/hosts",
+        ) from None
 
 
 def require_free_port(port: int, variable: str) -> None:

@@ -75,6 +75,13 @@ def test_too_little_memory_or_disk_is_said_in_numbers(
         stack.require_room(settings)
 
 
+def test_a_machine_whose_name_does_not_resolve_is_told_the_line_to_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack.socket, "gethostname", lambda: "no-such-host.invalid")
+    with pytest.raises(LabError, match=r"no-such-host\.invalid, does not resolve") as told:
+        stack.require_own_name()
+    assert "127.0.0.1 no-such-host.invalid" in told.value.try_next
+
+
 def test_a_path_that_java_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="has a colon or a quote"):
         stack.configure(Settings.from_env({"LAB_HOME": str(tmp_path / "a:b")}))
