@@ -17,7 +17,7 @@ from lab import atomic, console
 from lab.errors import LabError
 from lab.settings import LOOPBACK, Settings, shown_path
 from lab.steps import walk
-from lab.steps.context import Evidence, Lab
+from lab.steps.context import Lab
 
 MARK = ".lab-home"
 """The file by which a lab's home is known: only a folder that has it is ever removed."""
@@ -104,14 +104,8 @@ def traffic(lab: Lab, requests: int, every: float, seed: int, sample: bool) -> N
         step_4_run_traffic.send(lab, list(SAMPLE))
     else:
         step_4_run_traffic.send_repeatedly(lab, requests, every, seed)
-    show_evidence(step_4_run_traffic.evidence(lab))
-
-
-def show_evidence(found: list[Evidence]) -> None:
-    console.say()
-    console.table(
-        [(one.what, one.found, "yes" if one.ok else "NO") for one in found], ["evidence", "measured", "as expected"]
-    )
+    found = step_4_run_traffic.evidence(lab)
+    walk.show(found)
     if not all(one.ok for one in found):
         raise LabError("Not all that was sent has arrived as planned.", "make doctor")
 

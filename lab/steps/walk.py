@@ -58,10 +58,7 @@ def take(lab: Lab, number: int, alone: bool = True) -> float:
     console.say(step.why)
     step.do(lab)
     found = step.evidence(lab)
-    console.say()
-    console.table(
-        [(one.what, one.found, "yes" if one.ok else "NO") for one in found], ["evidence", "measured", "as expected"]
-    )
+    show(found)
     failed = [one for one in found if not one.ok]
     seconds = time.monotonic() - begun
     if failed:
@@ -71,6 +68,13 @@ def take(lab: Lab, number: int, alone: bool = True) -> float:
         following = f"make step-{number + 1}" if number < len(STEPS) else "make watch, or make report"
         console.say(f"\nStep {number} is done ({seconds:.1f} s). Next: {following}")
     return seconds
+
+
+def show(found: list[Evidence]) -> None:
+    """Print what was measured, and whether it is as expected."""
+    rows = [(one.what, one.found, "yes" if one.ok else "NO") for one in found]
+    console.say()
+    console.table(rows, ["evidence", "measured", "as expected"])
 
 
 def check(lab: Lab) -> int:
