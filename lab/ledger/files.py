@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
 from lab.errors import LabError
-from lab.pipeline.landed_file import LandedFile
+from lab.pipeline.layout import LandedFile, Segment, live
 from lab.settings import Settings
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a table: its size in bytes, and what its name says (None where a landing did not write it)."""
+    """A file that a table shows: its size in bytes, and what its name says (None where a landing did not write it)."""
 
-    table: str
+    segment: Segment
     name: str
     size: int
     landed: LandedFile | None
 
 
-def landed_files(settings: Settings) -> list[Entry]:
-    """Every file in the folders of the tables. Raises LabError when HDFS does not answer."""
+def segments(settings: Settings) -> list[Segment]:
+    """The live segments of all tables. Raises LabError when HDFS does not answer."""
     root = f"{settings.tables}/tables"
+
+    def below(folder: str, levels: int) -> Iterator[str]:
+        for entry in _list(settings, f"{root}/{folder}"):
+            path = f"{folder}/{entry['pathSuffix']}".lstrip("/")
+            if levels == 1:
+                yield path
+            elif entry["type"] == "DIRECTORY":
+                yield from below(path, levels - 1)
+
+    return live(filter(None, map(Segment.parse, below("", 4))))
+
+
+def landed_files(settings: Settings) -> list[Entry]:
+    """Every file of the live segments. Raises LabError when HDFS does not answer."""
     return [
-        Entry(folder["pathSuffix"], file["pathSuffix"], file["length"], LandedFile.parse(file["pathSuffix"]))
-        for folder in _list(settings, root)
-        for file in _list(settings, f"{root}/{folder['pathSuffix']}")
+        Entry(segment, file["pathSuffix"], file["length"], LandedFile.parse(file["pathSuffix"]))
+        for segment in segments(settings)
+        for file in _list(settings, f"{settings.tables}/tables/{segment.folder}")
     ]
 
 

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lab.errors import LabError
 from lab.pipeline import event_log
-from lab.pipeline.landing import Landing, only_writer
+from lab.pipeline.landing import MOST_RECORDS, Landing, only_writer
 from lab.settings import Settings
 
 
@@ -28,19 +28,22 @@ def read(spark: SparkSession, settings: Settings, start: dict[int, int], end: di
 
 
 def run(settings: Settings) -> None:
-    topic_id = event_log.topic_id(settings.kafka, settings.topic)
     end = event_log.end_offsets(settings.kafka, settings.topic)
     if not any(end.values()):
         print("The topic holds no event yet.")
         return
-    with only_writer(settings):
+    with only_writer(settings), event_log.TopicIdentity(settings.kafka, settings.topic) as identity:
         spark = SparkSession.builder.appName("batch").getOrCreate()
-        landing = Landing(spark, settings, topic_id, len(end), landed_by="batch")
-        start = landing.starting_offsets()
+        landing = Landing(spark, settings, identity.now, len(end), landed_by="batch")
+        start = landing.starts
         if start == end:
             print("The topic has nothing that has not landed yet.")
-        else:
-            print(f"landed {landing.land(read(spark, settings, start, end))}")
+        most = max(1, MOST_RECORDS // len(end))
+        while start != end:
+            portion = {partition: min(end[partition], start[partition] + most) for partition in end}
+            rows = landing.rows(read(spark, settings, start, portion))
+            print(f"landed {landing.land(rows)}", flush=True)
+            start = portion
         spark.stop()
 
 

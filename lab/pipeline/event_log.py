@@ -217,18 +217,38 @@ def topic_id(bootstrap: str, topic: str) -> str:
 
     A topic that is deleted and made again has another. Raises LabError when Kafka or the topic is not there.
     """
-    milliseconds = int(ASK_SECONDS * 1000)
-    with _translated(bootstrap, ASK_SECONDS):
-        admin = KafkaAdminClient(
-            bootstrap_servers=bootstrap, bootstrap_timeout_ms=milliseconds, request_timeout_ms=milliseconds
-        )
-        try:
-            (described,) = admin.describe_topics([topic])
-        finally:
-            admin.close()
-    if described["error_code"]:
-        raise _no_topic(bootstrap, topic)
-    return base64.urlsafe_b64encode(uuid.UUID(str(described["topic_id"])).bytes).rstrip(b"=").decode()
+    with TopicIdentity(bootstrap, topic) as identity:
+        return identity.now()
+
+
+class TopicIdentity:
+    """Asks for a topic's id again and again, over one connection; `topic_id` says what that is."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._bootstrap, self._topic = bootstrap, topic
+        self._admin: KafkaAdminClient | None = None
+
+    def __enter__(self) -> TopicIdentity:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._admin:
+            self._admin.close()
+
+    def now(self) -> str:
+        """Raises LabError when Kafka or the topic is not there."""
+        milliseconds = int(ASK_SECONDS * 1000)
+        with _translated(self._bootstrap, ASK_SECONDS):
+            if self._admin is None:
+                self._admin = KafkaAdminClient(
+                    bootstrap_servers=self._bootstrap,
+                    bootstrap_timeout_ms=milliseconds,
+                    request_timeout_ms=milliseconds,
+                )
+            (described,) = self._admin.describe_topics([self._topic])
+        if described["error_code"]:
+            raise _no_topic(self._bootstrap, self._topic)
+        return base64.urlsafe_b64encode(uuid.UUID(str(described["topic_id"])).bytes).rstrip(b"=").decode()
 
 
 def _end_offsets(consumer: KafkaConsumer, topic: str, timeout: float) -> dict[int, int]:

@@ -14,51 +14,40 @@ class Hdfs:
         self.address = address
         jvm: Any = spark._jvm
         self._hadoop = jvm.org.apache.hadoop.fs
-        self._io = jvm.org.apache.commons.io.IOUtils
         configuration = spark.sparkContext._jsc.hadoopConfiguration()
         uri = jvm.java.net.URI(f"hdfs://{address}")
         self._files = self._hadoop.FileSystem.get(uri, configuration)
         self._context = self._hadoop.FileContext.getFileContext(uri, configuration)
-        self._overwrite = jvm.java.lang.reflect.Array.newInstance(self._hadoop.Options.Rename.OVERWRITE.getClass(), 1)
-        self._overwrite[0] = self._hadoop.Options.Rename.OVERWRITE
+        self._not_over = jvm.java.lang.reflect.Array.newInstance(self._hadoop.Options.Rename.NONE.getClass(), 0)
 
     def make_folder(self, path: str) -> None:
         if not self._files.mkdirs(self._path(path)):
             raise OSError(f"HDFS did not make the folder {path}")
 
-    def names(self, folder: str) -> list[str]:
-        """The names in a folder, sorted; none where there is no such folder."""
+    def entries(self, folder: str) -> dict[str, int]:
+        """The names in a folder, sorted, and the size of each in bytes; none where there is no such folder."""
         if not self._files.exists(self._path(folder)):
-            return []
-        return sorted(str(status.getPath().getName()) for status in self._files.listStatus(self._path(folder)))
+            return {}
+        listed = self._files.listStatus(self._path(folder))
+        return dict(sorted((str(status.getPath().getName()), int(status.getLen())) for status in listed))
+
+    def modified(self, path: str) -> float:
+        """When something was last put into or taken out of a folder, in seconds since 1970."""
+        return float(self._files.getFileStatus(self._path(path)).getModificationTime()) / 1000
+
+    def exists(self, path: str) -> bool:
+        return bool(self._files.exists(self._path(path)))
 
     def rename(self, source: str, target: str) -> None:
-        """Move a file to a name that is free. HDFS itself only answers false when it is not."""
-        if not self._files.rename(self._path(source), self._path(target)):
-            raise OSError(f"HDFS did not rename {source} to {target}: is the target there already?")
+        """Move a file or a folder to a name that is free, in one step.
+
+        Raises Py4JJavaError where it is not: `FileSystem.rename` would answer false, or move into a folder.
+        """
+        self._context.rename(self._path(source), self._path(target), self._not_over)
 
     def delete(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it; nothing happens where there is none."""
         self._files.delete(self._path(path), True)
-
-    def read_text(self, path: str) -> str | None:
-        """A small file's text, or None where there is no such file."""
-        if not self._files.exists(self._path(path)):
-            return None
-        stream = self._files.open(self._path(path))
-        try:
-            return str(self._io.toString(stream, "UTF-8"))
-        finally:
-            stream.close()
-
-    def write_text(self, path: str, text: str) -> None:
-        """Replace a small file in one step: a reader sees the old text or the new one."""
-        stream = self._files.create(self._path(path + ".new"), True)
-        try:
-            stream.write(bytearray(text, "utf-8"))
-        finally:
-            stream.close()
-        self._context.rename(self._path(path + ".new"), self._path(path), self._overwrite)
 
     def _path(self, path: str) -> Any:
         return self._hadoop.Path(path)

@@ -1,34 +1,36 @@
-"""Landing: rows become visible on HDFS exactly once, whatever dies in between.
+"""Landing: each record of the topic becomes visible in exactly one table, whatever dies in between.
 
-    /lab/tables/TABLE/TOPIC.TOPIC_ID.PARTITION.START-END.BY.parquet    what the Hive tables show
-    /lab/staging/TOPIC_ID                                              what is not visible yet
-    /lab/progress/TOPIC_ID.json                                        where the next landing begins
-
-A landing writes one file for each table and Kafka partition into the staging folder, then renames each into its
-table, then notes its progress. A rename is atomic. The name says which offsets of the partition the landing took in
-(START to END, END not included), so that after a crash between two renames the next landing reads from the names
-what each table has already, and leaves it out. One process lands at a time: it holds the lab's landing lock.
+A landing reads the records between two offsets of each Kafka partition, writes one file for each table, day and
+partition out of sight, and lets the warehouse make them visible. Where the next one begins follows from the files'
+names. An event that the topic holds twice is sent to the table `repeats` the second time.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 
+import numpy
 from filelock import FileLock, Timeout
-from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
 from lab.errors import LabError
+from lab.pipeline.compaction import compact
 from lab.pipeline.events import EVENT_TYPES, QUARANTINE, REPEATS, tables
-from lab.pipeline.hdfs import Hdfs
-from lab.pipeline.landed_file import LandedFile
-from lab.pipeline.transforms import shape
+from lab.pipeline.faults import reach
+from lab.pipeline.layout import LandedFile
+from lab.pipeline.recent import ALWAYS, Keys, RecentEvents, read_keys
+from lab.pipeline.transforms import AHEAD_SECONDS, shape
+from lab.pipeline.warehouse import Warehouse
 from lab.settings import Settings
+
+MOST_RECORDS = 400_000
+"""The most that one landing takes in, so that its memory has a bound."""
 
 
 @contextmanager
@@ -60,157 +62,161 @@ class Landed:
         return f"{rows} ({offsets}) in {self.seconds:.2f} s"
 
 
+class TopicReplaced(LabError):
+    """The topic was deleted and made again while its records were read."""
+
+
 class Landing:
-    """The landing zone of one topic: knows what has landed, and lands what comes next."""
+    """The landing of one topic: knows how far it has landed, and lands what comes next.
 
-    def __init__(self, spark: SparkSession, settings: Settings, topic_id: str, partitions: int, landed_by: str) -> None:
-        self.spark, self.topic, self.topic_id, self.landed_by = spark, settings.topic, topic_id, landed_by
+    `topic_id` answers the topic's id at this moment.
+    """
+
+    def __init__(
+        self, spark: SparkSession, settings: Settings, topic_id: Callable[[], str], partitions: int, landed_by: str
+    ) -> None:
+        self.spark, self.topic, self.landed_by = spark, settings.topic, landed_by
+        self._topic_id_now, self.topic_id = topic_id, topic_id()
         self.partitions = range(partitions)
-        self.hdfs = Hdfs(spark, settings.hdfs)
-        self.root = settings.tables
-        self.url = f"hdfs://{settings.hdfs}{settings.tables}"
-        self.staging = f"{self.root}/staging/{topic_id}"
-        self.progress_path = f"{self.root}/progress/{topic_id}.json"
-        for table in tables():
-            self.hdfs.make_folder(f"{self.root}/tables/{table}")
-        self.hdfs.delete(self.staging)  # left by a landing that was cut off: none of it was visible
-        self.progress = {int(p): n for p, n in json.loads(self.hdfs.read_text(self.progress_path) or "{}").items()}
-        self.ends = self._ends_of_tables()
-        # Partitions of which this process has not yet seen where the landed part ends.
-        self.behind = set(self.progress) | {partition for _, partition in self.ends}
-        # Events of which a second sending has landed: their first one may still come, and has no mark of its own.
-        self.resent = self._resent_among(self._landed_events())
+        self.warehouse = Warehouse(spark, settings)
+        ends = self.warehouse.ends(self.topic_id)
+        self.starts = {partition: ends.get(partition, 0) for partition in self.partitions}
+        self.recent = RecentEvents(self._horizon())
 
-    def starting_offsets(self) -> dict[int, int]:
-        """Where the next landing begins, by partition."""
-        return {partition: self.progress.get(partition, 0) for partition in self.partitions}
-
-    def land(self, records: DataFrame) -> Landed:
-        """Land these records of Kafka's source; those that have landed already are left out."""
-        begun = time.monotonic()
-        seen = Observation()
-        rows = shape(records, self.topic_id, self.landed_by).observe(seen, *self._measures())
-        if self.behind:
-            rows = rows.where(self._not_landed(exempt=self._suspect()))
-        folder = "first"
-        counts = self._stage(rows, folder)
-        if counts["suspects"]:
-            staged = self.spark.read.parquet(f"{self.url}/staging/{self.topic_id}/{folder}").drop("p")
-            self.resent |= self._resent_among(staged)
-            settled = self._settle_repeats(staged).where(self._not_landed(exempt=F.lit(False)))
-            folder = "second"
-            counts = self._stage(settled.repartition("table_name", "kafka_partition"), folder)
-        found = seen.get
-        offsets = {
-            p: (max(found[f"first_{p}"], self.progress.get(p, 0)), found[f"last_{p}"] + 1)
-            for p in self.partitions
-            if found[f"last_{p}"] is not None
-        }
-        self._publish(folder, offsets)
-        del counts["suspects"]
-        return Landed({table: n for table, n in counts.items() if n}, offsets, time.monotonic() - begun)
-
-    def _suspect(self) -> Column:
-        """Rows whose event may stand elsewhere too: they say so, or a second sending of them has landed."""
-        suspect = F.coalesce(F.col("may_repeat"), F.lit(False))
-        if self.resent:
-            suspect = suspect | F.coalesce(F.col("event_id").isin(sorted(self.resent)), F.lit(False))
-        return suspect
-
-    def _measures(self) -> list[Column]:
-        offset = F.col("kafka_offset")
-        here = [F.when(F.col("kafka_partition") == p, offset) for p in self.partitions]
-        firsts = [F.min(column).alias(f"first_{p}") for p, column in enumerate(here)]
-        return firsts + [F.max(column).alias(f"last_{p}") for p, column in enumerate(here)]
-
-    def _stage(self, rows: DataFrame, folder: str) -> dict[str, int]:
-        """Write the rows out of sight, a file for each table and partition; rows by table, and `suspects`."""
-        counted = Observation()
-        counts = [F.count_if(F.col("table_name") == table).alias(table) for table in tables()]
-        rows = rows.observe(counted, *counts, F.count_if(self._suspect()).alias("suspects"))
-        rows = rows.withColumn("p", F.col("kafka_partition"))
-        rows.write.partitionBy("table_name", "p").parquet(f"{self.url}/staging/{self.topic_id}/{folder}")
-        return dict(counted.get)
-
-    def _publish(self, folder: str, offsets: dict[int, tuple[int, int]]) -> None:
-        """Make the staged files visible, one rename each, then note the progress."""
-        base = f"{self.staging}/{folder}"
-        for table_folder in self._folders(base, "table_name="):
-            table = table_folder.removeprefix("table_name=")
-            for partition_folder in self._folders(f"{base}/{table_folder}", "p="):
-                partition = int(partition_folder.removeprefix("p="))
-                start, end = offsets[partition]
-                files = self.hdfs.names(f"{base}/{table_folder}/{partition_folder}")
-                if len(files) != 1:
-                    raise OSError(f"{len(files)} staged files for {table}, partition {partition}: expected one")
-                start = max(start, self.ends.get((table, partition), 0))  # what the table had is not in this file
-                name = LandedFile(self.topic, self.topic_id, partition, start, end, self.landed_by).name
-                self.hdfs.rename(
-                    f"{base}/{table_folder}/{partition_folder}/{files[0]}", f"{self.root}/tables/{table}/{name}"
-                )
-        for partition, (_, end) in offsets.items():
-            if end >= self.progress.get(partition, 0):
-                self.progress[partition] = end
-                if all(end >= known for (_, p), known in self.ends.items() if p == partition):
-                    self.behind.discard(partition)
-        self.hdfs.write_text(self.progress_path, json.dumps(self.progress))
-        self.hdfs.delete(self.staging)
-
-    def _not_landed(self, exempt: Column) -> Column:
-        """Which rows no table has yet. `exempt` rows are looked at later, when their table is known."""
+    def rows(self, records: DataFrame) -> DataFrame:
+        """The rows that these records of Kafka's source come to, without what had landed when this process began."""
+        rows = shape(records, self.topic_id, self.landed_by)
         partition, offset = F.col("kafka_partition"), F.col("kafka_offset")
-        landed = [(partition == p) & (offset < end) for p, end in self.progress.items() if p in self.behind]
-        for (table, p), end in self.ends.items():
-            if p in self.behind and end > self.progress.get(p, 0):
-                landed.append(~exempt & (F.col("table_name") == table) & (partition == p) & (offset < end))
-        return ~reduce(lambda one, other: one | other, landed, F.lit(False))
+        landed = [(partition == p) & (offset < start) for p, start in self.starts.items() if start]
+        return rows.where(~reduce(lambda one, other: one | other, landed)) if landed else rows
 
-    def _folders(self, folder: str, prefix: str) -> list[str]:
-        return [name for name in self.hdfs.names(folder) if name.startswith(prefix)]
+    def land(self, rows: DataFrame) -> Landed:
+        """Land what `rows` has made of some records; of each partition they are the next.
 
-    def _settle_repeats(self, staged: DataFrame) -> DataFrame:
-        """Send to the table `repeats` each suspect whose event stands elsewhere: in a table, or earlier in `staged`.
-
-        After a landing that was cut off some staged rows are visible already; a row is no repeat of itself, so that
-        the same rows are chosen again.
+        Raises TopicReplaced, and lands nothing, when the records may be those of another topic of the same name.
         """
-        place = ["kafka_topic_id", "kafka_partition", "kafka_offset"]
-        events = staged.where(F.col("table_name") != QUARANTINE)
-        ids = events.where(self._suspect()).select("event_id").distinct()
-        landed = self._landed_events().join(F.broadcast(ids), "event_id", "left_semi")
-        landed = landed.join(events.select(*place), place, "left_anti").select("event_id").distinct()
-        order = Window.partitionBy("event_id").orderBy("kafka_partition", "kafka_offset")
-        ranked = events.join(F.broadcast(ids), "event_id", "left_semi").withColumn("rank", F.row_number().over(order))
-        known = landed.withColumn("known", F.lit(True))
-        repeats = ranked.join(known, "event_id", "left").where("rank > 1 or known").select(*place)
-        joined = staged.join(repeats.withColumn("repeated", F.lit(True)), place, "left")
+        begun = time.monotonic()
+        reach("before-write")
+        first = self._stage(rows, "first")
+        staged = first
+        unsure = self.recent.unsure(first.keys)
+        if len(unsure):
+            settled = self._settle(self._staged_rows("first"), unsure)
+            staged = self._stage(settled.repartition("table_name", "day", "kafka_partition"), "second")
+        reach("after-write")
+        if self._topic_id_now() != self.topic_id:
+            raise TopicReplaced(
+                f"The topic {self.topic} was deleted and made again: the job starts anew.", "make step-6"
+            )
+        if first.offsets:
+            grown = self.warehouse.land(self._files(staged.folder, first.offsets))
+            self.recent.add(first.keys)
+            compact(self.spark, self.warehouse, grown)
+        self.warehouse.clear_staging()
+        return Landed(staged.rows, first.offsets, time.monotonic() - begun)
+
+    def rest(self) -> None:
+        """What can wait until no record does: names that the metastore did not take, files that nobody reads."""
+        self.warehouse.name_segments()
+        self.warehouse.remove_old()
+
+    def _stage(self, rows: DataFrame, folder: str) -> Staged:
+        """Write the rows out of sight, a file for each table, day and partition."""
+        seen, offset = Observation(), F.col("kafka_offset")
+        here = [F.when(F.col("kafka_partition") == p, offset) for p in self.partitions]
+        observed = rows.observe(
+            seen,
+            *[F.count_if(F.col("table_name") == table).alias(table) for table in tables()],
+            *[F.min(column).alias(f"first_{p}") for p, column in enumerate(here)],
+            *[F.max(column).alias(f"last_{p}") for p, column in enumerate(here)],
+            F.array_join(F.collect_list("event_key"), "").alias("keys"),
+        )
+        written = observed.drop("event_key").withColumn("p", F.col("kafka_partition"))
+        written.write.partitionBy("table_name", "day", "p").parquet(f"{self.warehouse.url}/staging/{folder}")
+        found = seen.get
+        filled = [p for p in self.partitions if found[f"last_{p}"] is not None]
+        return Staged(
+            folder,
+            {table: found[table] for table in tables() if found[table]},
+            {p: (found[f"first_{p}"], found[f"last_{p}"] + 1) for p in filled},
+            read_keys(found["keys"]),
+        )
+
+    def _staged_rows(self, folder: str) -> DataFrame:
+        rows = self.spark.read.parquet(f"{self.warehouse.url}/staging/{folder}").drop("p")
+        return rows.withColumn("day", F.col("day").cast("string"))  # Spark takes a folder's name for a date
+
+    def _files(self, folder: str, offsets: dict[int, tuple[int, int]]) -> list[tuple[str, str, str, LandedFile]]:
+        """The staged files, as `Warehouse.land` takes them."""
+        hdfs, root = self.warehouse.hdfs, f"{self.warehouse.root}/staging"
+        found = []
+        for table in _folders(hdfs.entries(f"{root}/{folder}"), "table_name="):
+            for day in _folders(hdfs.entries(f"{root}/{folder}/table_name={table}"), "day="):
+                above = f"{folder}/table_name={table}/day={day}"
+                for partition in _folders(hdfs.entries(f"{root}/{above}"), "p="):
+                    files = list(hdfs.entries(f"{root}/{above}/p={partition}"))
+                    if len(files) != 1:
+                        raise OSError(f"{len(files)} staged files for {above}/p={partition}: expected one")
+                    start, end = offsets[int(partition)]
+                    file = LandedFile(self.topic, self.topic_id, int(partition), start, end, self.landed_by)
+                    found.append((f"{above}/p={partition}/{files[0]}", table, day, file))
+        return found
+
+    def _settle(self, staged: DataFrame, unsure: NDArray[numpy.int64]) -> DataFrame:
+        """Send to `repeats` each unsure row whose event stands elsewhere: in a table, or earlier in `staged`."""
+        place = ["kafka_partition", "kafka_offset"]
+        hashes = self.spark.createDataFrame([(int(one),) for one in unsure], "hash bigint")
+        events = staged.where(F.col("table_name") != QUARANTINE).withColumn("hash", F.xxhash64("event_id"))
+        suspects = events.join(hashes, "hash", "left_semi").select("event_id", "day", *place).localCheckpoint()
+        days = [row.day for row in suspects.select("day").distinct().collect()]
+        landed = self._landed_ids([str(day) for day in days])
+        known = landed.join(suspects, "event_id", "left_semi").distinct().withColumn("known", F.lit(True))
+        order = Window.partitionBy("event_id").orderBy(*place)
+        ranked = suspects.withColumn("rank", F.row_number().over(order)).join(known, "event_id", "left")
+        repeats = ranked.where("rank > 1 or known").select(*place).withColumn("repeated", F.lit(True))
         table = F.when(F.col("repeated"), F.lit(REPEATS)).otherwise(F.col("table_name"))
-        return joined.withColumn("table_name", table).drop("repeated")
+        settled = staged.join(repeats, place, "left").withColumn("table_name", table).drop("repeated")
+        return settled.withColumn("event_key", F.lit(None).cast("string"))
 
-    def _landed_events(self) -> DataFrame:
-        """What is needed of each event that has landed, of whatever topic, to know it again."""
-        columns = "event_id string, may_repeat boolean, idempotency_key string, kafka_topic_id string, "
-        columns += "kafka_partition int, kafka_offset bigint"
-        filled = [
-            f"{self.root}/tables/{table}"
-            for table in sorted({declared.table for declared in EVENT_TYPES})
-            if self.hdfs.names(f"{self.root}/tables/{table}")
+    def _landed_ids(self, days: list[str]) -> DataFrame:
+        """The ids of all events of these days that have landed, of whatever topic of this name."""
+        declared = {event_type.table for event_type in EVENT_TYPES}
+        paths = [
+            path
+            for day in days
+            for shelf in self.warehouse.shelves(day=day)
+            if shelf.segment.table in declared
+            for path in self.warehouse.paths(shelf)
         ]
-        if not filled:
-            return self.spark.createDataFrame([], columns)
-        return self.spark.read.schema(columns).parquet(*[f"hdfs://{self.hdfs.address}{folder}" for folder in filled])
+        if not paths:
+            return self.spark.createDataFrame([], "event_id string")
+        return self.spark.read.schema("event_id string").parquet(*paths)
 
-    def _resent_among(self, rows: DataFrame) -> set[str]:
-        """The ids of events that the API has sent a second time of its own accord."""
-        resent = rows.where("may_repeat and idempotency_key is null").select("event_id").distinct().collect()
-        return {row.event_id for row in resent}
+    def _horizon(self) -> int:
+        """The latest time of an event that has landed, of those with a time that can be trusted."""
+        time_of, stored = F.expr("try_to_timestamp(event_time)"), F.expr("try_to_timestamp(timestamp)")
+        trusted = F.when(time_of <= stored + F.expr(f"INTERVAL {AHEAD_SECONDS + 1} SECONDS"), F.unix_micros(time_of))
+        declared = {event_type.table for event_type in EVENT_TYPES}
+        for day in reversed(self.warehouse.days()):
+            shelves = [shelf for shelf in self.warehouse.shelves(day=day) if shelf.segment.table in declared]
+            paths = [path for shelf in shelves for path in self.warehouse.paths(shelf)]
+            if paths:
+                rows = self.spark.read.schema("event_time string, timestamp string").parquet(*paths)
+                ((latest,),) = rows.select(F.max(trusted)).collect()
+                if latest is not None:
+                    return int(latest)
+        return ALWAYS
 
-    def _ends_of_tables(self) -> dict[tuple[str, int], int]:
-        """By table and partition, the offset up to which the table has its rows, as its files' names say."""
-        ends: dict[tuple[str, int], int] = {}
-        for table in tables():
-            for name in self.hdfs.names(f"{self.root}/tables/{table}"):
-                file = LandedFile.parse(name)
-                if file and file.topic_id == self.topic_id:
-                    ends[table, file.partition] = max(ends.get((table, file.partition), 0), file.end)
-        return ends
+
+@dataclass(frozen=True)
+class Staged:
+    """What was written out of sight: rows by table, offsets [start, end) by partition, and the events' keys."""
+
+    folder: str
+    rows: dict[str, int]
+    offsets: dict[int, tuple[int, int]]
+    keys: Keys
+
+
+def _folders(names: dict[str, int], prefix: str) -> list[str]:
+    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lab.pipeline.events import Field, tables
+from lab.pipeline.layout import PARTITION_KEYS
 from lab.settings import Settings
 
 PRESTO_TYPES = {"string": "varchar", "int": "integer", "bigint": "bigint", "boolean": "boolean", "binary": "varbinary"}
@@ -20,7 +21,9 @@ def statements(settings: Settings, present: Mapping[str, list[str]]) -> list[str
     """The SQL that makes the tables as declared, where `present` says which columns which table has already."""
     made = []
     for table, fields in tables().items():
-        if table not in present:
+        if table in present and not set(PARTITION_KEYS) <= set(present[table]):
+            made.append(f"DROP TABLE {table}")  # of an earlier layout; its files stay where they are
+        if table not in present or not set(PARTITION_KEYS) <= set(present[table]):
             made.append(create_table(settings, table, fields))
         else:
             missing = [field for field in fields if field.column not in present[table]]
@@ -29,11 +32,13 @@ def statements(settings: Settings, present: Mapping[str, list[str]]) -> list[str
 
 
 def create_table(settings: Settings, table: str, fields: tuple[Field, ...]) -> str:
-    columns = ",\n  ".join(_column(field) for field in fields)
+    keys = tuple(Field(name, type) for name, type in PARTITION_KEYS.items())
+    columns = ",\n  ".join(_column(field) for field in fields + keys)
     location = f"hdfs://{settings.hdfs}{settings.tables}/tables/{table}"
+    names = ", ".join(f"'{key.name}'" for key in keys)
     return (
         f"CREATE TABLE IF NOT EXISTS {table} (\n  {columns}\n)\n"
-        f"WITH (format = 'PARQUET', external_location = '{location}')"
+        f"WITH (format = 'PARQUET', external_location = '{location}', partitioned_by = ARRAY[{names}])"
     )
 
 

@@ -9,14 +9,26 @@ from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, IntegerType, LongType, StringType, StructField, StructType
+from pyspark.sql.types import BinaryType, BooleanType, IntegerType, LongType, StringType, StructField, StructType
 
 from lab.pipeline.events import COMMON, EVENT_TYPES, QUARANTINE, SCHEMA_VERSION, Field, payload_fields
+from lab.pipeline.recent import UNTRUSTED
 
 MOST_BYTES = 65_536
 """The largest record that is read as an event; the API bounds what it logs far below."""
 
-SPARK_TYPES = {"string": StringType(), "int": IntegerType(), "bigint": LongType(), "boolean": BooleanType()}
+CLOCK_DAYS = 366
+"""How far an event's time may be from Kafka's: the tables are divided by day, and rubbish shall not make a million."""
+AHEAD_SECONDS = 10
+"""An event may be this much later than Kafka's time for it; beyond that its clock is not trusted."""
+
+SPARK_TYPES = {
+    "string": StringType(),
+    "int": IntegerType(),
+    "bigint": LongType(),
+    "boolean": BooleanType(),
+    "binary": BinaryType(),
+}
 CORRUPT = "_corrupt"
 
 
@@ -26,10 +38,17 @@ def payload_schema() -> StructType:
     return StructType([*fields, StructField(CORRUPT, StringType())])
 
 
+def table_schema(fields: tuple[Field, ...]) -> StructType:
+    """The columns of a table as Spark reads its files, by name."""
+    return StructType([StructField(field.column, SPARK_TYPES[field.type]) for field in fields])
+
+
 def shape(records: DataFrame, topic_id: str, landed_by: str) -> DataFrame:
     """One row for each record of Kafka's source (`value`, `partition`, `offset`, `timestamp`).
 
-    Columns: `table_name`, then every column of every table in `events.tables()`; those of other tables are null.
+    Columns: `table_name`, `day` (of the event's time, UTC; where there is none, of Kafka's), `event_key` (what
+    `recent.read_keys` reads; null where the record is no event), then every column of every table in
+    `events.tables()`; those of other tables are null.
     A record that is not an event as declared goes to the table `quarantine`, with its bytes and the reason.
     """
     options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
@@ -37,11 +56,15 @@ def shape(records: DataFrame, topic_id: str, landed_by: str) -> DataFrame:
     parsed = records.select(
         "value", "partition", "offset", "timestamp", F.from_json(text, payload_schema(), options).alias("event")
     )
-    judged = parsed.withColumn("problem", _problem())
+    timed = parsed.withColumn("at", F.expr("try_to_timestamp(event.event_time)"))
+    judged = timed.withColumn("problem", _problem())
+    at = F.when(F.col("problem").isNull(), F.col("at"))
     event = F.when(F.col("problem").isNull(), F.col("event"))
     columns = [event[field.name].alias(field.column) for field in payload_fields() if field.name != "reason"]
     return judged.select(
         _table().alias("table_name"),
+        F.date_format(F.coalesce(at, "timestamp"), "yyyy-MM-dd").alias("day"),
+        F.when(at.isNotNull(), event_key(F.col("event.event_id"), at, F.col("timestamp"))).alias("event_key"),
         F.when(F.col("problem").isNull(), text).alias("raw_event"),
         F.date_format("timestamp", "yyyy-MM-dd HH:mm:ss.SSS").alias("timestamp"),
         *columns,
@@ -52,6 +75,13 @@ def shape(records: DataFrame, topic_id: str, landed_by: str) -> DataFrame:
         F.col("offset").alias("kafka_offset"),
         F.lit(landed_by).alias("landed_by"),
     )
+
+
+def event_key(event_id: Column, at: Column, stored_at: Column) -> Column:
+    """An event's key as `recent.read_keys` reads it: 16 digits of the id's hash, 16 of its time."""
+    trusted = at <= stored_at + F.expr(f"INTERVAL {AHEAD_SECONDS} SECONDS")
+    micros = F.when(trusted, F.unix_micros(at)).otherwise(F.lit(UNTRUSTED))
+    return F.concat(F.lpad(F.hex(F.xxhash64(event_id)), 16, "0"), F.lpad(F.hex(micros), 16, "0"))
 
 
 def _problem() -> Column:
@@ -71,7 +101,11 @@ def _problem() -> Column:
         (~event_type.isin(known), F.concat(F.lit("unknown event_type: "), F.substring(event_type, 1, 100))),
         (version > SCHEMA_VERSION, F.lit(f"schema_version is newer than {SCHEMA_VERSION}, the newest this lab reads")),
         (_lacks(COMMON), F.lit("a field that each event has is missing")),
-        (F.expr("try_to_timestamp(event.event_time)").isNull(), F.lit("event_time is not a time")),
+        (F.col("at").isNull(), F.lit("event_time is not a time")),
+        (
+            F.abs(F.unix_micros("at") - F.unix_micros("timestamp")) > CLOCK_DAYS * 86_400_000_000,
+            F.lit(f"event_time is more than {CLOCK_DAYS} days away from when Kafka stored the record"),
+        ),
     ]
     for declared in EVENT_TYPES:
         if declared.fields:

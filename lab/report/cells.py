@@ -162,7 +162,7 @@ def files_by_table() -> None:
     found = files.landed_files(LAB)
     rows = []
     for name in events.tables():
-        sizes = [entry.size for entry in found if entry.table == name]
+        sizes = [entry.size for entry in found if entry.segment.table == name]
         rows.append((name, len(sizes), sum(sizes)))
     table(rows, ["table", "files", "bytes"])
 

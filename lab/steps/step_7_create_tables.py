@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from lab import console
-from lab.pipeline import queries
+from lab.errors import LabError
+from lab.ledger import files
+from lab.pipeline import metastore, queries
 from lab.pipeline.events import tables
 from lab.pipeline.tables import VIEWS, statements
 from lab.steps.context import Evidence, Lab
 
 TITLE = "create the Hive tables"
 WHY = """
-An external table is a name, columns and a folder; the metastore keeps them. No row is copied or moved: what batch
-and stream have landed in the folder is in the table, and so is what they will land.
+An external table is a name, columns and folders; the metastore keeps them. No row is copied or moved: what batch
+and stream have landed in the folders is in the table, and so is what they will land. Each day of events has folders of
+its own, a partition of the table, so that a question about one day reads that day.
 """
 
 
@@ -23,6 +26,13 @@ def do(lab: Lab) -> None:
     console.output(sql)
     console.command(["presto", "--execute", "the SQL above"])
     lab.run(["presto", "--execute", sql], 120, quiet=True)
+    try:
+        for table in tables():
+            metastore.bring_up_to_date(lab.settings, table)
+        # Folders that are named already are left to the job that lands: it alone knows a newer one.
+        metastore.name(lab.settings, files.segments(lab.settings), move=False)
+    except metastore.Unreachable as error:
+        raise LabError(str(error), "make status") from error
 
 
 def evidence(lab: Lab) -> list[Evidence]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import Row, SparkSession
 
 from lab.pipeline.events import EVENT_TYPES, QUARANTINE, SCHEMA_VERSION, make_event, payload_fields, tables
-from lab.pipeline.landed_file import LandedFile
+from lab.pipeline.layout import LandedFile
 from lab.pipeline.transforms import MOST_BYTES, shape
 
 COMMON = {
@@ -64,7 +64,9 @@ def test_each_declared_event_goes_to_its_table_with_its_values(spark: SparkSessi
 
 def test_a_row_has_every_column_of_every_table(spark: SparkSession) -> None:
     (row,) = shaped(spark, json.dumps(event("default")))
-    assert set(row.asDict()) == {"table_name"} | {field.column for fields in tables().values() for field in fields}
+    assert set(row.asDict()) == {"table_name", "day", "event_key"} | {
+        field.column for fields in tables().values() for field in fields
+    }
     assert (row.kafka_partition, row.kafka_offset, row.landed_by) == (0, 0, "batch")
 
 
