@@ -35,7 +35,7 @@ $(STEPS): step-%: setup
 
 # --- the running lab ---
 
-.PHONY: check status logs watch doctor traffic shell report
+.PHONY: check status logs watch doctor traffic ledger land-quarantine shell report
 check: setup ## say which steps are done, not yet done or broken
 	@$(LAB) check
 status: setup ## show what runs: pid, port, memory, log
@@ -48,6 +48,10 @@ doctor: setup ## try every path of the lab, and say what to mend
 	@$(LAB) doctor
 traffic: setup ## send traffic: N=100 requests, EVERY=0 seconds a burst, SEED=1
 	@$(LAB) traffic --requests "$(or $(N),100)" --every "$(or $(EVERY),0)" --seed "$(or $(SEED),1)"
+ledger: setup ## count what was answered, logged, landed and queried, and say where numbers part; JSON=1 for machines
+	@$(LAB) ledger $(if $(JSON),--json)
+land-quarantine: setup ## land what the quarantine holds and the contract can read by now
+	@$(LAB) land-quarantine
 shell: setup ## open a bash that knows the engines' commands and records what you type
 	@$(LAB) shell
 report: setup ## render report.md from the running lab

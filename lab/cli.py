@@ -17,7 +17,7 @@ from lab import atomic, console
 from lab.errors import LabError
 from lab.settings import LOOPBACK, Settings, shown_path
 from lab.steps import walk
-from lab.steps.context import Lab
+from lab.steps.context import Evidence, Lab
 
 MARK = ".lab-home"
 """The file by which a lab's home is known: only a folder that has it is ever removed."""
@@ -166,6 +166,49 @@ def report(lab: Lab) -> None:
 
     lab.require_engines()
     render.render(lab.settings)
+
+
+@cli.command("ledger")
+@click.option("--json", "as_json", is_flag=True, help="for machines")
+@click.pass_obj
+def ledger(lab: Lab, as_json: bool) -> None:
+    """Count at each hop, and say where the numbers part."""
+    from lab.ledger import account
+
+    lab.require_engines()
+    taken = account.take(lab.settings)
+    difference = taken.first_difference()
+    if as_json:
+        console.output(taken.as_json())
+    else:
+        console.table(taken.rows(), ["hop", "what", "count"])
+        console.say()
+        lines = [
+            (line.event_type, line.acknowledged, line.landed, line.of_others, line.repeats) for line in taken.types
+        ]
+        console.table(lines, ["event type", "acknowledged by the API", "landed", "of these not the API's", "repeats"])
+        walk.show([Evidence(check.what, check.found, check.ok) for check in taken.checks()])
+    if difference:
+        raise LabError(difference, "make doctor")
+
+
+@cli.command("land-quarantine")
+@click.pass_obj
+def land_quarantine(lab: Lab) -> None:
+    """Land what the quarantine holds and the contract can read by now."""
+    from lab.steps import step_6_spark_stream
+
+    lab.require_engines()
+    with one_at_a_time(lab):
+        streaming = lab.registry.process("stream") is not None
+        if streaming:
+            console.say("The stream rests meanwhile: only one job may land.")
+            lab.registry.stop(["stream"])
+        try:
+            lab.run(["spark-submit", "lab/pipeline/quarantine_job.py"], 300, log=lab.log("quarantine"))
+        finally:
+            if streaming:
+                step_6_spark_stream.start(lab)
 
 
 @cli.command("stop")

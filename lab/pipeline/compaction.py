@@ -6,9 +6,9 @@ bounded size, and so has the time that this takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lab.pipeline.events import tables
@@ -32,10 +32,15 @@ def _is_due(shelf: Shelf) -> bool:
     return len(shelf.files) > max(MOST_FILES, 2 * len(origins)) and shelf.size < 2 * FULL_BYTES
 
 
-def compact_segment(spark: SparkSession, warehouse: Warehouse, shelf: Shelf) -> None:
-    """Write the segment's rows as one file for each topic and partition, as its next generation."""
+def compact_segment(
+    spark: SparkSession,
+    warehouse: Warehouse,
+    shelf: Shelf,
+    keep: Callable[[DataFrame], DataFrame] = lambda rows: rows,
+) -> None:
+    """Write the rows of a segment that are to `keep` as its next generation: a file for each topic and partition."""
     rows = spark.read.schema(table_schema(tables()[shelf.segment.table])).parquet(*warehouse.paths(shelf))
-    rows = rows.withColumn("t", F.col("kafka_topic_id")).withColumn("p", F.col("kafka_partition"))
+    rows = keep(rows).withColumn("t", F.col("kafka_topic_id")).withColumn("p", F.col("kafka_partition"))
     rows.coalesce(1).write.partitionBy("t", "p").parquet(f"{warehouse.url}/staging/compacted")
     ranges: dict[tuple[str, int], LandedFile] = {}
     for file in filter(None, map(LandedFile.parse, shelf.files)):
@@ -47,6 +52,6 @@ def compact_segment(spark: SparkSession, warehouse: Warehouse, shelf: Shelf) -> 
     staged = {}
     for (topic_id, partition), file in ranges.items():
         folder = f"compacted/t={topic_id}/p={partition}"
-        (written,) = warehouse.hdfs.entries(f"{warehouse.root}/staging/{folder}")
-        staged[f"{folder}/{written}"] = file.name
+        for written in warehouse.hdfs.entries(f"{warehouse.root}/staging/{folder}"):  # one, or none when none is kept
+            staged[f"{folder}/{written}"] = file.name
     warehouse.replace(shelf, staged)

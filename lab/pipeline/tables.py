@@ -6,6 +6,7 @@ They are made with SQL that Presto hands to the metastore; dropping one drops it
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from lab.pipeline.events import Field, tables
 from lab.pipeline.layout import PARTITION_KEYS
@@ -15,6 +16,8 @@ PRESTO_TYPES = {"string": "varchar", "int": "integer", "bigint": "bigint", "bool
 
 VIEWS = {"sword_purchases": "SELECT * FROM purchases WHERE event_type = 'purchase_sword'"}
 """Tables that are a part of another: a view holds exactly those rows at any moment, a second copy would not."""
+VIEW_FILES = Path(__file__).parent / "sql" / "views"
+"""Views that work something out of the events, one in each file; the files are in the order of their names."""
 
 
 def statements(settings: Settings, present: Mapping[str, list[str]]) -> list[str]:
@@ -28,7 +31,8 @@ def statements(settings: Settings, present: Mapping[str, list[str]]) -> list[str
         else:
             missing = [field for field in fields if field.column not in present[table]]
             made += [f"ALTER TABLE {table} ADD COLUMN {_column(field)}" for field in missing]
-    return made + [f"CREATE OR REPLACE VIEW {name} AS {query}" for name, query in VIEWS.items()]
+    views = {**VIEWS, **{path.stem: path.read_text().strip() for path in sorted(VIEW_FILES.glob("*.sql"))}}
+    return made + [f"CREATE OR REPLACE VIEW {name} AS\n{query}" for name, query in views.items()]
 
 
 def create_table(settings: Settings, table: str, fields: tuple[Field, ...]) -> str:

@@ -74,7 +74,7 @@ def evidence(lab: Lab) -> list[Evidence]:
     sent = atomic.read_json(lab.settings.home / "traffic.json")
     if sent is None:
         return [Evidence("requests sent", "none yet", False, "make step-4")]
-    answered = read_journal(lab.settings.logs / "api-journal.log")
+    answered = read_journal(lab.settings.logs / "api-journal.log").answered
     planned = sent["planned"]
     grew = f"{sent['topic_grew']}" + (" (others were sending too)" if sent["topic_grew"] > planned else "")
     return [

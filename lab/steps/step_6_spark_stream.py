@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from lab import console
 from lab.engines import stack
@@ -26,7 +27,7 @@ def do(lab: Lab) -> None:
     lab.require_engines()
     event_log.end_offsets(lab.settings.kafka, lab.settings.topic)  # says so when step 2 is missing
     lab.require("api", 3)
-    log = lab.start("stream", ["spark-submit", "lab/pipeline/stream_job.py"], grace=30.0)
+    log = start(lab)
     settings = lab.settings
     topic_id = event_log.topic_id(settings.kafka, settings.topic)
     _await_query(lab)
@@ -42,6 +43,11 @@ def do(lab: Lab) -> None:
     await_landed(settings, topic_id, event_log.end_offsets(settings.kafka, settings.topic))
     console.say("What the stream says:")
     console.output("\n".join(line for line in stack.last_lines(log, 40).splitlines() if "micro-batch" in line))
+
+
+def start(lab: Lab) -> Path:
+    """Start the streaming job, where it does not run yet; its log."""
+    return lab.start("stream", ["spark-submit", "lab/pipeline/stream_job.py"], grace=30.0)
 
 
 def _await_query(lab: Lab) -> None:

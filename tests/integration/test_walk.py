@@ -119,6 +119,9 @@ def test_the_sample_traffic_gives_exactly_the_numbers_of_the_assignment(lab: Run
     assert rows(lab, members) == [("night_watch", 1), ("ucbears", 3)]
     assert rows(lab, "SELECT max_by(tot_guild_member_cnt, guild_seq) FROM guilds") == [(4,)]
     assert rows(lab, "SELECT count(*) FROM purchases WHERE type IS NULL OR cost IS NULL") == [(0,)]
+    memberships = "SELECT host, count(*), count(left_at) FROM memberships GROUP BY host ORDER BY host"
+    assert rows(lab, memberships) == [("user1.comcast.com", 5, 2), ("user2.att.com", 2, 1)]
+    assert rows(lab, "SELECT count(*) FROM unmatched_leaves") == [(0,)]
     assert close_account(lab).records == 33
 
 
@@ -196,6 +199,34 @@ def test_a_batch_beside_the_stream_lands_nothing_and_says_so(lab: RunningLab) ->
     assert "Another job of this lab is landing events" in refused.stdout
 
 
+def test_a_leave_without_a_join_is_listed_and_ends_nobody_else_s_membership(lab: RunningLab) -> None:
+    for player, what in (("a", "leave"), ("a", "join"), ("b", "leave"), ("a", "leave"), ("a", "leave"), ("a", "join")):
+        answer = requests.get(
+            f"{lab.settings.api}/{what}_guild/joestars", headers={"Host": f"{player}.pair"}, timeout=10
+        )
+        assert answer.status_code == 200
+    close_account(lab)
+    players = "guild_name = 'joestars' AND host IN ('a.pair', 'b.pair')"
+    unmatched = f"SELECT host, count(*) FROM unmatched_leaves WHERE {players} GROUP BY host ORDER BY host"
+    assert rows(lab, unmatched) == [("a.pair", 2), ("b.pair", 1)]
+    ended = f"SELECT left_at IS NOT NULL, left_at > joined_at FROM memberships WHERE {players} ORDER BY joined_seq"
+    assert rows(lab, ended) == [(True, True), (False, None)]
+
+
+def test_the_ledger_closes_and_names_what_is_missing(lab: RunningLab) -> None:
+    said = lab.make("ledger")
+    assert "purchase_sword" in said
+    found = json.loads(lab.make("ledger", "--json"))
+    assert all(check["ok"] for check in found["checks"])
+    assert found["records"] == sum(found["tables"].values())
+    journal = lab.settings.logs / "api-journal.log"
+    kept = journal.read_text()
+    journal.write_text(kept + "2026-01-01T00:00:00Z GET /purchase_a_sword/sabre 200 never-logged yes 0.001\n")
+    assert "from the API to the tables: " in lab.make("ledger", fails=True)
+    assert "never-logged" in lab.make("ledger", "--json", fails=True)
+    journal.write_text(kept)
+
+
 def test_rows_that_land_later_are_in_the_tables_without_another_step(lab: RunningLab) -> None:
     before = close_account(lab)
     lab.make("traffic", "--requests", "30", "--seed", "7")
@@ -214,7 +245,7 @@ def test_step_8_prints_the_answers_and_the_account(lab: RunningLab) -> None:
     said = lab.step(8)
     for question in queries.questions():
         assert question.title in said
-    assert "each record of the topic is in a table" in said
+    assert "records of the topic, each in a table" in said
 
 
 def test_check_says_that_all_steps_are_done(lab: RunningLab) -> None:
@@ -389,14 +420,31 @@ def test_a_new_event_type_is_one_declaration_and_one_route(lab: RunningLab, tmp_
         path.write_text(path.read_text().replace(anchor, addition[1] + anchor, 1))
     other = RunningLab(lab.settings, lab.environment, copy)
     before = close_account(lab)
+    common = {"event_id": str(uuid.uuid4()), "event_time": datetime.now(timezone.utc).isoformat(), "Host": "early"}
+    early = {**make_event("purchase_sword", {"type": "hatchet", "cost": 3}, common), "event_type": "purchase_axe"}
+    producer = KafkaProducer(bootstrap_servers=lab.settings.kafka)
+    producer.send("events", json.dumps(early).encode()).get(10)
+    producer.close()
+    close_account(lab)
+    unknown = "SELECT count(*) FROM quarantine WHERE reason LIKE 'unknown event_type: purchase_axe'"
+    assert rows(lab, unknown) == [(1,)]
+    quarantined = rows(lab, "SELECT count(*) FROM quarantine")[0][0]
     for number in (6, 3, 7):
         other.step(number)
+    other.make("land-quarantine")
+    other.make("land-quarantine")  # nothing is landed twice
+    close_account(lab)
+    assert rows(lab, "SELECT type, landed_by FROM purchases WHERE host = 'early'") == [("hatchet", "quarantine")]
+    assert rows(lab, "SELECT count(*) FROM quarantine") == [(quarantined - 1,)]
     answer = requests.get(f"{lab.settings.api}/purchase_an_axe/battle_axe", timeout=10)
     assert answer.status_code == 200, answer.text
     taken = close_account(lab)
     assert taken.records > before.records
-    assert rows(lab, "SELECT type, count(*) FROM purchases WHERE event_type = 'purchase_axe' GROUP BY type") == [
-        ("battle_axe", 1)
+    assert rows(
+        lab, "SELECT type, count(*) FROM purchases WHERE event_type = 'purchase_axe' GROUP BY type ORDER BY type"
+    ) == [
+        ("battle_axe", 1),
+        ("hatchet", 1),
     ]
     for number in (3, 6):
         lab.step(number)  # back to the released code

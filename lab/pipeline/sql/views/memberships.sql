@@ -1,0 +1,27 @@
+-- One row for each join: a leave closes that player's oldest open join. `left_at` is null while it is open.
+WITH numbered AS (
+  SELECT guild_name, host, event_type, from_iso8601_timestamp(event_time) AS at, guild_seq, is_open,
+    row_number() OVER (PARTITION BY guild_name, host, event_type, is_open ORDER BY guild_seq) AS n
+  FROM (
+    -- A leave that lowers the lowest balance so far finds no open join: see unmatched_leaves.
+    SELECT *, event_type = 'join_guild' OR lowest = coalesce(before, 0) AS is_open
+    FROM (
+      SELECT *, lag(lowest) OVER (PARTITION BY guild_name, host ORDER BY guild_seq) AS before
+      FROM (
+        SELECT *, least(0, min(balance) OVER (PARTITION BY guild_name, host ORDER BY guild_seq)) AS lowest
+        FROM (
+          SELECT guild_name, host, event_type, event_time, guild_seq,
+            sum(if(event_type = 'join_guild', 1, -1)) OVER (PARTITION BY guild_name, host ORDER BY guild_seq) AS balance
+          FROM guilds
+        )
+      )
+    )
+  )
+)
+SELECT joined.guild_name, joined.host, joined.at AS joined_at, gone.at AS left_at, joined.guild_seq AS joined_seq,
+  gone.guild_seq AS left_seq
+FROM numbered AS joined
+LEFT JOIN numbered AS gone
+  ON gone.event_type = 'leave_guild' AND gone.is_open AND joined.host = gone.host
+  AND joined.guild_name = gone.guild_name AND joined.n = gone.n
+WHERE joined.event_type = 'join_guild'
