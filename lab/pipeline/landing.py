@@ -16,7 +16,7 @@ from functools import reduce
 import numpy
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, Observation, SparkSession, Window
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lab.errors import LabError
@@ -101,8 +101,9 @@ class Landing:
         staged = first
         unsure = self.recent.unsure(first.keys)
         if len(unsure):
-            settled = self._settle(self._staged_rows("first"), unsure)
-            staged = self._stage(settled.repartition("table_name", "day", "kafka_partition"), "second")
+            repeats = self._repeats(self._staged_rows("first"), unsure)
+            if repeats:
+                staged = self._stage(self._settle(self._staged_rows("first"), repeats), "second")
         reach("after-write")
         if self._topic_id_now() != self.topic_id:
             raise TopicReplaced(
@@ -162,21 +163,33 @@ class Landing:
                     found.append((f"{above}/p={partition}/{files[0]}", table, day, file))
         return found
 
-    def _settle(self, staged: DataFrame, unsure: NDArray[numpy.int64]) -> DataFrame:
-        """Send to `repeats` each unsure row whose event stands elsewhere: in a table, or earlier in `staged`."""
-        place = ["kafka_partition", "kafka_offset"]
+    def _repeats(self, staged: DataFrame, unsure: NDArray[numpy.int64]) -> list[tuple[int, int]]:
+        """Partition and offset of each unsure row whose event stands elsewhere: in a table, or earlier in `staged`."""
+        events = staged.where(F.col("table_name") != QUARANTINE)
         hashes = self.spark.createDataFrame([(int(one),) for one in unsure], "hash bigint")
-        events = staged.where(F.col("table_name") != QUARANTINE).withColumn("hash", F.xxhash64("event_id"))
-        suspects = events.join(hashes, "hash", "left_semi").select("event_id", "day", *place).localCheckpoint()
-        days = [row.day for row in suspects.select("day").distinct().collect()]
-        landed = self._landed_ids([str(day) for day in days])
-        known = landed.join(suspects, "event_id", "left_semi").distinct().withColumn("known", F.lit(True))
-        order = Window.partitionBy("event_id").orderBy(*place)
-        ranked = suspects.withColumn("rank", F.row_number().over(order)).join(known, "event_id", "left")
-        repeats = ranked.where("rank > 1 or known").select(*place).withColumn("repeated", F.lit(True))
+        suspects = (
+            events.join(F.broadcast(hashes), F.xxhash64("event_id") == F.col("hash"), "left_semi")
+            .select("kafka_partition", "kafka_offset", "event_id", "day")
+            .collect()
+        )
+        landed = self._landed_ids(sorted({row.day for row in suspects}))
+        ids = self.spark.createDataFrame([(row.event_id,) for row in suspects], "event_id string")
+        seen = {row.event_id for row in landed.join(F.broadcast(ids), "event_id", "left_semi").distinct().collect()}
+        repeats = []
+        for partition, offset, event_id, _ in sorted(suspects):
+            if event_id in seen:
+                repeats.append((partition, offset))
+            seen.add(event_id)
+        return repeats
+
+    def _settle(self, staged: DataFrame, repeats: list[tuple[int, int]]) -> DataFrame:
+        """The staged rows, the repeats among them bound for their own table."""
+        place = ["kafka_partition", "kafka_offset"]
+        known = self.spark.createDataFrame(repeats, "kafka_partition int, kafka_offset bigint")
+        joined = staged.join(F.broadcast(known.withColumn("repeated", F.lit(True))), place, "left")
         table = F.when(F.col("repeated"), F.lit(REPEATS)).otherwise(F.col("table_name"))
-        settled = staged.join(repeats, place, "left").withColumn("table_name", table).drop("repeated")
-        return settled.withColumn("event_key", F.lit(None).cast("string"))
+        settled = joined.withColumn("table_name", table).withColumn("event_key", F.lit(None).cast("string"))
+        return settled.drop("repeated").repartition("table_name", "day", "kafka_partition")
 
     def _landed_ids(self, days: list[str]) -> DataFrame:
         """The ids of all events of these days that have landed, of whatever topic of this name."""

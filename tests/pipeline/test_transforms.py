@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pyspark.sql import Row, SparkSession
 
 from lab.pipeline.events import EVENT_TYPES, QUARANTINE, SCHEMA_VERSION, make_event, payload_fields, tables
-from lab.pipeline.layout import LandedFile
+from lab.pipeline.recent import UNTRUSTED, read_keys
 from lab.pipeline.transforms import MOST_BYTES, shape
 
 COMMON = {
@@ -115,21 +113,33 @@ def test_no_two_events_declare_one_field_differently() -> None:
     assert len({field.name for field in payload_fields()}) == len(payload_fields())
 
 
-@given(
-    st.text("abc.-_", min_size=1),
-    st.text("abcXYZ-_", min_size=22, max_size=22),
-    st.integers(0, 99),
-    st.integers(0, 10**12),
-    st.integers(0, 10**12),
-    st.sampled_from(["batch", "stream"]),
+@pytest.mark.parametrize(
+    ("event_time", "day", "micros"),
+    [
+        ("2026-01-31T12:00:00.000001Z", "2026-01-31", 1_769_860_800_000_001),
+        ("2026-01-30T23:59:59Z", "2026-01-30", 1_769_817_599_000_000),
+        ("2026-01-31T01:30:00+02:00", "2026-01-30", 1_769_815_800_000_000),
+        ("2026-01-31T12:00:10Z", "2026-01-31", 1_769_860_810_000_000),
+        ("2026-01-31T12:00:10.000001Z", "2026-01-31", UNTRUSTED),  # later than Kafka's own time for it
+        ("2025-02-01T00:00:00Z", "2025-02-01", 1_738_368_000_000_000),
+    ],
 )
-def test_a_landed_file_s_name_is_read_back(
-    topic: str, ident: str, partition: int, start: int, end: int, by: str
+def test_an_event_has_the_day_of_its_time_in_utc_and_a_key(
+    spark: SparkSession, event_time: str, day: str, micros: int
 ) -> None:
-    file = LandedFile(topic, ident, partition, start, end, by)
-    assert LandedFile.parse(file.name) == file
+    (row,) = shaped(spark, json.dumps(event("default", event_time=event_time)))
+    assert (row.table_name, row.day) == ("defaults", day)
+    assert read_keys(row.event_key)[1].tolist() == [micros]
 
 
-@pytest.mark.parametrize("name", ["part-00000.snappy.parquet", "_SUCCESS", "events.id.0.0-5.batch.crc", ""])
-def test_other_names_are_not_a_landing_s(name: str) -> None:
-    assert LandedFile.parse(name) is None
+@pytest.mark.parametrize("event_time", ["1970-01-01T00:00:00Z", "2025-01-01T00:00:00Z", "9999-12-31T00:00:00Z"])
+def test_a_time_more_than_a_year_from_kafka_s_is_set_aside(spark: SparkSession, event_time: str) -> None:
+    (row,) = shaped(spark, json.dumps(event("default", event_time=event_time)))
+    assert (row.table_name, row.day, row.event_key) == (QUARANTINE, "2026-01-31", None)
+    assert "more than 366 days away" in row.reason
+
+
+def test_two_copies_have_one_key_and_other_events_others(spark: SparkSession) -> None:
+    texts = [json.dumps(event("default", event_id=ident)) for ident in ("a", "b", "a")]
+    keys = [row.event_key for row in shaped(spark, *texts)]
+    assert keys[0] == keys[2] != keys[1]
