@@ -9,7 +9,7 @@ from typing import Any
 import requests
 
 from lab.errors import LabError
-from lab.pipeline.layout import LandedFile, Segment, live
+from lab.pipeline.layout import LandedFile, Segment, ends, live
 from lab.settings import Settings
 
 
@@ -48,12 +48,8 @@ def landed_files(settings: Settings) -> list[Entry]:
 
 
 def landed_ends(settings: Settings, topic_id: str) -> dict[int, int]:
-    """By partition, the offset up to which the topic has landed: each landing ends with a row in some table."""
-    ends: dict[int, int] = {}
-    for entry in landed_files(settings):
-        if entry.landed and entry.landed.topic_id == topic_id:
-            ends[entry.landed.partition] = max(ends.get(entry.landed.partition, 0), entry.landed.end)
-    return ends
+    """By partition, the offset up to which the topic has landed. Raises LabError when HDFS does not answer."""
+    return ends((entry.name for entry in landed_files(settings)), topic_id)
 
 
 def _list(settings: Settings, folder: str) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ class Hdfs:
     """The file system that the tables live on, through the driver's own Hadoop client."""
 
     def __init__(self, spark: SparkSession, address: str) -> None:
-        self.address = address
         jvm: Any = spark._jvm
         self._hadoop = jvm.org.apache.hadoop.fs
         configuration = spark.sparkContext._jsc.hadoopConfiguration()
@@ -34,9 +33,6 @@ class Hdfs:
     def modified(self, path: str) -> float:
         """When something was last put into or taken out of a folder, in seconds since 1970."""
         return float(self._files.getFileStatus(self._path(path)).getModificationTime()) / 1000
-
-    def exists(self, path: str) -> bool:
-        return bool(self._files.exists(self._path(path)))
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or a folder to a name that is free, in one step.

@@ -193,26 +193,23 @@ class Landing:
 
     def _landed_ids(self, days: list[str]) -> DataFrame:
         """The ids of all events of these days that have landed, of whatever topic of this name."""
-        declared = {event_type.table for event_type in EVENT_TYPES}
-        paths = [
-            path
-            for day in days
-            for shelf in self.warehouse.shelves(day=day)
-            if shelf.segment.table in declared
-            for path in self.warehouse.paths(shelf)
-        ]
+        paths = [path for day in days for path in self._event_files(day)]
         if not paths:
             return self.spark.createDataFrame([], "event_id string")
         return self.spark.read.schema("event_id string").parquet(*paths)
+
+    def _event_files(self, day: str) -> list[str]:
+        """The files of one day in the tables of events: neither the quarantine's nor those of repeats."""
+        declared = {event_type.table for event_type in EVENT_TYPES}
+        shelves = [shelf for shelf in self.warehouse.shelves(day=day) if shelf.segment.table in declared]
+        return [path for shelf in shelves for path in self.warehouse.paths(shelf)]
 
     def _horizon(self) -> int:
         """The latest time of an event that has landed, of those with a time that can be trusted."""
         time_of, stored = F.expr("try_to_timestamp(event_time)"), F.expr("try_to_timestamp(timestamp)")
         trusted = F.when(time_of <= stored + F.expr(f"INTERVAL {AHEAD_SECONDS + 1} SECONDS"), F.unix_micros(time_of))
-        declared = {event_type.table for event_type in EVENT_TYPES}
         for day in reversed(self.warehouse.days()):
-            shelves = [shelf for shelf in self.warehouse.shelves(day=day) if shelf.segment.table in declared]
-            paths = [path for shelf in shelves for path in self.warehouse.paths(shelf)]
+            paths = self._event_files(day)
             if paths:
                 rows = self.spark.read.schema("event_time string, timestamp string").parquet(*paths)
                 ((latest,),) = rows.select(F.max(trusted)).collect()

@@ -77,6 +77,18 @@ class Segment:
         return Segment(self.table, self.day, self.number + 1)
 
 
+def ends(names: Iterable[str], topic_id: str) -> dict[int, int]:
+    """By partition, the offset up to which a topic has landed, as the names of all live files say.
+
+    Each landing ends with a row in some table, and its files are named for its last offset.
+    """
+    found: dict[int, int] = {}
+    for file in filter(None, map(LandedFile.parse, names)):
+        if file.topic_id == topic_id:
+            found[file.partition] = max(found.get(file.partition, 0), file.end)
+    return found
+
+
 def live(segments: Iterable[Segment]) -> list[Segment]:
     """Of each segment the generation that counts: the highest. In order."""
     newest: dict[tuple[str, str, int], Segment] = {}

@@ -21,7 +21,7 @@ from lab.pipeline import metastore
 from lab.pipeline.events import tables
 from lab.pipeline.faults import reach
 from lab.pipeline.hdfs import Hdfs
-from lab.pipeline.layout import LandedFile, Segment, live
+from lab.pipeline.layout import LandedFile, Segment, ends, live
 from lab.settings import Settings
 
 FULL_BYTES = 16 * 2**20
@@ -52,8 +52,6 @@ class Warehouse:
         self._settings = settings
         self.root = settings.tables
         self.url = f"hdfs://{settings.hdfs}{settings.tables}"
-        for name in ("tables", "staging"):
-            self.hdfs.make_folder(f"{self.root}/{name}")
         self._end_decided_landing()
         self.clear_staging()
         found = list(self._segments(f"{self.root}/tables"))
@@ -93,13 +91,7 @@ class Warehouse:
 
     def ends(self, topic_id: str) -> dict[int, int]:
         """By partition, the offset up to which the topic has landed."""
-        ends: dict[int, int] = {}
-        for shelf in self.shelves():
-            for name in shelf.files:
-                file = LandedFile.parse(name)
-                if file and file.topic_id == topic_id:
-                    ends[file.partition] = max(ends.get(file.partition, 0), file.end)
-        return ends
+        return ends((name for shelf in self.shelves() for name in shelf.files), topic_id)
 
     def open_shelf(self, table: str, day: str) -> Shelf:
         """The segment that takes the next files; it is made where there is none, or where the last one is full."""
@@ -129,14 +121,12 @@ class Warehouse:
         reach("before-decision")
         self.hdfs.rename(f"{self.root}/staging/decided", f"{self.root}/landing")
         reach("after-decision")
-        landed: dict[Segment, int] = {}
+        new = [segment for segment, shelf in grown.items() if not shelf.files]
         for segment, shelf in grown.items():
-            files = self._publish(segment)
-            shelf.files.update(files)
-            landed[segment] = len(files)
+            shelf.files.update(self._publish(segment))
         reach("before-cleaning")
         self.hdfs.delete(f"{self.root}/landing")
-        self._name(segment for segment, shelf in grown.items() if len(shelf.files) == landed[segment])
+        self._name(new)
         return list(grown.values())
 
     def _publish(self, segment: Segment) -> dict[str, int]:
@@ -145,9 +135,7 @@ class Warehouse:
         files = self.hdfs.entries(source)
         self.hdfs.make_folder(target)
         for name in files:
-            self.hdfs.rename(
-                f"{self.root}/landing/{segment.folder}/{name}", f"{self.root}/tables/{segment.folder}/{name}"
-            )
+            self.hdfs.rename(f"{source}/{name}", f"{target}/{name}")
             reach("between-renames")
         return files
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.pipeline.layout import LandedFile, Segment, live
+from lab.pipeline.layout import LandedFile, Segment, ends, live
 
 
 @given(
@@ -45,3 +45,12 @@ def test_the_highest_generation_of_each_segment_counts() -> None:
     newer = first.next_generation.next_generation
     assert live([newer, second, first, first.next_generation]) == [newer, second]
     assert newer.next_segment == second
+
+
+def test_the_files_names_say_how_far_each_partition_of_a_topic_has_landed() -> None:
+    names = [LandedFile("events", ident, p, start, end, "stream").name for ident, p, start, end in LANDED]
+    assert ends([*names, "notes.txt"], "this") == {0: 9, 1: 4}
+    assert ends([], "this") == {}
+
+
+LANDED = [("this", 0, 0, 5), ("this", 0, 5, 9), ("this", 1, 0, 4), ("other", 0, 0, 70)]
