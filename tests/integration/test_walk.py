@@ -322,7 +322,7 @@ def test_a_day_is_a_partition_and_a_question_about_it_reads_its_files_only(lab: 
     assert f"/purchases/day={day}/segment=0/" in path
     (plan,) = rows(lab, f"EXPLAIN (TYPE IO, FORMAT JSON) SELECT count(*) FROM purchases WHERE day = '{day}'")[0]
     constraints = json.loads(plan)["inputTableColumnInfos"][0]["columnConstraints"]
-    assert [one["columnName"] for one in constraints] == ["day", "segment"]
+    assert {one["columnName"] for one in constraints} == {"day", "segment"}
 
 
 @pytest.mark.parametrize("point", ["before-decision", "after-decision", "between-renames", "after-new-generation"])
