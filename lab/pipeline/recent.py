@@ -24,9 +24,9 @@ Keys = NDArray[numpy.int64]
 NONE: Keys = numpy.empty((2, 0), numpy.int64)
 
 
-def read_keys(text: str) -> Keys:
-    """Keys as Spark hands them over: 32 hexadecimal digits each."""
-    return numpy.frombuffer(bytes.fromhex(text), dtype=">i8").astype(numpy.int64).reshape(-1, 2).T
+def read_keys(packed: bytes) -> Keys:
+    """Keys as Spark hands them over: 16 bytes each, the hash and the time."""
+    return numpy.frombuffer(packed, dtype=">i8").astype(numpy.int64).reshape(-1, 2).T
 
 
 class RecentEvents:

@@ -17,11 +17,11 @@ def keys(*events: tuple[int, int]) -> Keys:
 
 
 def test_keys_are_read_as_spark_writes_them() -> None:
-    assert read_keys("ffffffffffffffff0000000000000007" + "8000000000000000" * 2).tolist() == [
+    assert read_keys(bytes.fromhex("ffffffffffffffff0000000000000007" + "8000000000000000" * 2)).tolist() == [
         [-1, UNTRUSTED],
         [7, UNTRUSTED],
     ]
-    assert read_keys("").shape == (2, 0)
+    assert read_keys(b"").shape == (2, 0)
 
 
 def test_a_new_event_after_the_horizon_is_sure() -> None:
