@@ -35,7 +35,7 @@ $(STEPS): step-%: setup
 
 # --- the running lab ---
 
-.PHONY: check status logs watch doctor traffic ledger land-quarantine shell report
+.PHONY: check status logs watch doctor traffic ledger drill land-quarantine shell report
 check: setup ## say which steps are done, not yet done or broken
 	@$(LAB) check
 status: setup ## show what runs: pid, port, memory, log
@@ -50,6 +50,10 @@ traffic: setup ## send traffic: N=100 requests, EVERY=0 seconds a burst, SEED=1
 	@$(LAB) traffic --requests "$(or $(N),100)" --every "$(or $(EVERY),0)" --seed "$(or $(SEED),1)"
 ledger: setup ## count what was answered, logged, landed and queried, and say where numbers part; JSON=1 for machines
 	@$(LAB) ledger $(if $(JSON),--json)
+drill: setup ## list the drills: faults in a lab of their own, and what becomes of the events
+	@$(LAB) drill
+drill-%: setup ## run one of them: make drill-kafka-kill
+	@$(LAB) drill $*
 land-quarantine: setup ## land what the quarantine holds and the contract can read by now
 	@$(LAB) land-quarantine
 shell: setup ## open a bash that knows the engines' commands and records what you type

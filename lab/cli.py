@@ -211,6 +211,40 @@ def land_quarantine(lab: Lab) -> None:
                 step_6_spark_stream.start(lab)
 
 
+@cli.command("drill")
+@click.argument("name", required=False)
+@click.option("--seed", default=1, help="of the load")
+@click.pass_obj
+def drill(lab: Lab, name: str | None, seed: int) -> None:
+    """Break something in a lab of its own, and see what becomes of the events."""
+    from lab.drills import show
+    from lab.drills.arena import Arena, neighbour
+
+    if name is None:
+        show.catalogue()
+        return
+    chosen = show.find(name)
+    home = lab.settings.home.parent / f"{lab.settings.home.name}-drill"
+    environment = neighbour(home, os.environ)
+    for variable in [variable for variable in os.environ if variable.startswith("LAB_")]:
+        del os.environ[variable]  # nothing of the one lab shall reach the other
+    own = Lab.at(Settings.from_env(environment))
+    with one_at_a_time(own):
+        stop_all(own)  # what an earlier drill may have left
+        for left in home.iterdir():
+            if left.name not in (MARK, "make.lock"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        arena = Arena(own, seed)
+        passed = False
+        try:
+            show.run(arena, chosen)
+            passed = True
+        finally:
+            arena.close(remove=passed)
+            if not passed:
+                console.say(f"Nothing of it runs any more; its logs are kept: {shown_path(own.settings.logs)}")
+
+
 @cli.command("stop")
 @click.pass_obj
 def stop(lab: Lab) -> None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from tabulate import tabulate
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Print nothing meanwhile."""
+    before, out.quiet = out.quiet, True
+    try:
+        yield
+    finally:
+        out.quiet = before
 
 
 def title(text: str) -> None:

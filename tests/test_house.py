@@ -23,13 +23,14 @@ ROOMS = {
     "history": FOUNDATION,
     "report": FOUNDATION | {"pipeline", "ledger"},
     "steps": FOUNDATION | {"engines", "pipeline", "ledger", "history"},
+    "drills": FOUNDATION | {"engines", "pipeline", "ledger", "steps"},
 }
 """Each room, and the others that it may import. What is not named (cli, doctor, status, watch) may import all."""
 
 DOORS = {
     "flask": {"pipeline/game_api.py"},
     "gunicorn": {"pipeline/gunicorn_conf.py", "pipeline/game_api.py"},
-    "kafka": {"pipeline/event_log.py", "engines/probes.py"},
+    "kafka": {"pipeline/event_log.py", "engines/probes.py", "drills/load.py"},
     "thrift": {"pipeline/metastore.py", "engines/probes.py"},
     "pymetastore": {"pipeline/metastore.py"},
     "pyhive": {"pipeline/queries.py", "engines/probes.py"},

@@ -79,19 +79,17 @@ class Account:
             Check(
                 "events that the API acknowledged, in the topic and in a table",
                 str(acknowledged),
-                str(acknowledged - len(self.missing)) + _named(self.missing),
+                str(acknowledged - len(self.missing)) + named(self.missing),
                 not self.missing,
             ),
             Check(
                 "records of the topic, each in a table",
                 str(self.records),
-                str(landed) + _named(self.gaps),
+                str(landed) + named(self.gaps),
                 landed == self.records and not self.gaps,
             ),
             Check("and in no second one", str(self.records), str(self.places), self.places == self.records),
-            Check(
-                "events that stand in two rows", "0", str(len(self.doubled)) + _named(self.doubled), not self.doubled
-            ),
+            Check("events that stand in two rows", "0", str(len(self.doubled)) + named(self.doubled), not self.doubled),
             Check(
                 "sword_purchases holds the swords of purchases",
                 str(self.swords_in_purchases),
@@ -99,7 +97,7 @@ class Account:
                 self.swords == self.swords_in_purchases,
             ),
             Check(
-                "guilds whose member counts disagree", "0", str(len(disagreeing)) + _named(disagreeing), not disagreeing
+                "guilds whose member counts disagree", "0", str(len(disagreeing)) + named(disagreeing), not disagreeing
             ),
         ]
 
@@ -123,7 +121,8 @@ class Account:
         return json.dumps(whole, indent=2)
 
 
-def _named(few: list[str]) -> str:
+def named(few: list[str]) -> str:
+    """The first few, in brackets; nothing where there is none."""
     return f" ({', '.join(few[:NAMED])}{', …' if len(few) > NAMED else ''})" if few else ""
 
 

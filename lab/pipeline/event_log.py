@@ -194,22 +194,33 @@ def end_offsets(bootstrap: str, topic: str, timeout: float = ASK_SECONDS) -> dic
 
 def last_events(bootstrap: str, topic: str, n: int) -> list[Record]:
     """The newest `n` messages of the topic, oldest first. Raises LabError when Kafka or the topic is not there."""
+    records = list(read(bootstrap, topic, n))
+    records.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
+    return records[-n:] if n > 0 else []
+
+
+def read(bootstrap: str, topic: str, newest: int | None = None) -> Iterator[Record]:
+    """What the topic holds at this moment, of each partition the `newest` messages or all, in order of their offsets.
+
+    Raises LabError when Kafka or the topic is not there, or when nothing comes for `ASK_SECONDS`.
+    """
     with _consumer(bootstrap, ASK_SECONDS) as consumer:
         ends = _end_offsets(consumer, topic, ASK_SECONDS)
         partitions = [TopicPartition(topic, partition) for partition in ends]
         starts = consumer.beginning_offsets(partitions)
         consumer.assign(partitions)
         for partition in partitions:
-            consumer.seek(partition, max(starts[partition], ends[partition.partition] - n))
-        records: list[Record] = []
-        deadline = time.monotonic() + ASK_SECONDS
+            first = 0 if newest is None else ends[partition.partition] - newest
+            consumer.seek(partition, max(starts[partition], first))
+        heard = time.monotonic()
         while any(consumer.position(partition) < ends[partition.partition] for partition in partitions):
-            if time.monotonic() > deadline:
-                raise LabError(f"Kafka on {bootstrap} did not hand out the topic {topic} within {ASK_SECONDS:.0f} s.")
+            if time.monotonic() - heard > ASK_SECONDS:
+                raise LabError(f"Kafka on {bootstrap} did not hand out the topic {topic} for {ASK_SECONDS:.0f} s.")
             for batch in consumer.poll(timeout_ms=200).values():
-                records += (Record(m.partition, m.offset, m.timestamp, m.key, m.value) for m in batch)
-    records.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
-    return records[-n:] if n > 0 else []
+                heard = time.monotonic()
+                for message in batch:
+                    if message.offset < ends[message.partition]:
+                        yield Record(message.partition, message.offset, message.timestamp, message.key, message.value)
 
 
 def topic_id(bootstrap: str, topic: str) -> str:

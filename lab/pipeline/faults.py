@@ -1,13 +1,18 @@
-"""Named points at which a job can be made to die, for the drills: the moments at which usual jobs lose or double rows.
+"""Faults that only the inside can make, for the drills: a job that dies at a named point, a clock that is wrong.
 
-LAB_DIE_AT=after-decision:3 spark-submit lab/pipeline/stream_job.py    dies when it is there for the third time
+echo after-decision > .lab/home/run/die-at      the job that lands dies when it is there next, once
+LAB_CLOCK_SHIFT=-3600                           the API's clock is an hour behind
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
+import time
+from functools import cache
+from pathlib import Path
+
+from lab.settings import Settings
 
 POINTS = {
     "before-write": "nothing of the micro-batch is written yet",
@@ -20,16 +25,27 @@ POINTS = {
     "after-new-generation": "a compacted segment is there, and the metastore still names the old one",
 }
 
-_reached: Counter[str] = Counter()
+
+def die_at(settings: Settings) -> Path:
+    """The file that holds the point at which the job is to die."""
+    return settings.run / "die-at"
 
 
 def reach(point: str) -> None:
-    """Die here, as by `kill -9`, when LAB_DIE_AT says so; Spark's JVM, this process's parent, dies too."""
-    wanted, _, times = os.environ.get("LAB_DIE_AT", "").partition(":")
-    if wanted != point:
-        return
-    _reached[point] += 1
-    if _reached[point] == int(times or 1):
+    """Die here, as by `kill -9`, when that was ordered; Spark's JVM, this process's parent, dies too."""
+    order = _order()
+    if order.exists() and order.read_text().strip() == point:
+        order.unlink()
         print(f"dies {point}", flush=True)
         os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def clock() -> float:
+    """Seconds since 1970, as the API sees them."""
+    return time.time() + float(os.environ.get("LAB_CLOCK_SHIFT", "0"))
+
+
+@cache
+def _order() -> Path:
+    return die_at(Settings.from_env())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-import time
 import unicodedata
 import uuid
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, Not
 from lab.pipeline.catalogue import GUILDS, SHIELDS, SWORDS
 from lab.pipeline.event_log import EventLog, NotLogged, Unknown
 from lab.pipeline.events import make_event
+from lab.pipeline.faults import clock
 from lab.pipeline.guild_book import BookUnavailable, Entry, GuildBook, InFlight, OtherRequest, Page, Resender
 from lab.settings import Settings
 
@@ -239,7 +239,9 @@ def compose(outcome: Outcome, key: str | None) -> Entry:
     common = {
         **copied_headers(),
         "event_id": g.event_id,
-        "event_time": datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "event_time": datetime.fromtimestamp(clock(), timezone.utc)
+        .isoformat(timespec="microseconds")
+        .replace("+00:00", "Z"),
         "idempotency_key": key,
         "may_repeat": True if key else None,
     }
@@ -286,7 +288,7 @@ def printable(text: str) -> str:
 
 def new_event_id() -> str:
     """A UUID of version 7: it begins with the time, so that files hold close ids and others can be skipped."""
-    milliseconds = time.time_ns() // 1_000_000
+    milliseconds = int(clock() * 1000)
     random = secrets.randbits(12) << 64 | secrets.randbits(62)
     return str(uuid.UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | random))
 
@@ -295,7 +297,7 @@ def wsgi() -> Flask:
     """The API of this lab, for a WSGI server. Call it in the worker: nothing in it survives a fork."""
     settings = Settings.from_env()
     event_log = EventLog(settings.kafka, settings.topic)
-    guild_book = GuildBook(settings.data / "api" / "guild_book.sqlite3", start=GUILDS)
+    guild_book = GuildBook(settings.data / "api" / "guild_book.sqlite3", start=GUILDS, now=clock)
     resender = Resender(guild_book, event_log.append)
     resender.start()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,21 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lab.drills.arena import neighbour
 from lab.engines.services import OWNER, Registry
 from lab.settings import ROOT, Settings
-
-PORTS = (
-    "API",
-    "KAFKA",
-    "KAFKA_CONTROLLER",
-    "HDFS",
-    "NAMENODE_HTTP",
-    "DATANODE",
-    "DATANODE_HTTP",
-    "DATANODE_IPC",
-    "METASTORE",
-    "PRESTO",
-)
 
 
 @dataclass
@@ -83,27 +70,8 @@ class RunningLab:
         return found
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that are free now, below those that the system hands out by itself."""
-    found = []
-    for port in range(20_000 + os.getpid() % 5_000, 32_000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise OSError("no free ports")
-
-
 def new_lab(home: Path) -> RunningLab:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
-    environment["LAB_HOME"] = str(home)
-    environment.update(
-        {f"LAB_{name}_PORT": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
-    )
+    environment = neighbour(home, os.environ)
     return RunningLab(Settings.from_env(environment), environment)
 
 

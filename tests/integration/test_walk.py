@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 import uuid
 from collections import Counter
@@ -23,7 +22,6 @@ from kafka import KafkaProducer
 
 from lab.ledger import account, files
 from lab.pipeline import event_log, queries
-from lab.pipeline.compaction import MOST_FILES
 from lab.pipeline.events import make_event, tables
 from lab.settings import ROOT
 from tests.integration.conftest import RunningLab
@@ -159,23 +157,6 @@ def test_the_tables_are_external_and_parquet(lab: RunningLab) -> None:
     assert "format = 'PARQUET'" in definition
 
 
-def produce(lab: RunningLab, ended: threading.Event, sent: Counter[str]) -> None:
-    """Write events to the topic until `ended`, every tenth of them twice; `sent` counts each id."""
-    producer = KafkaProducer(bootstrap_servers=lab.settings.kafka, acks="all")
-    while not ended.wait(0.05):
-        now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-        event = make_event("default", {}, {"event_id": str(uuid.uuid4()), "event_time": now, "Host": "drill"})
-        for _ in range(2 if len(sent) % 10 == 0 else 1):
-            producer.send("events", json.dumps(event).encode()).get(10)
-            sent[event["event_id"]] += 1
-    producer.close()
-
-
-def look_on(lab: RunningLab, ended: threading.Event, counts: list[int]) -> None:
-    while not ended.wait(0.2):
-        counts.append(rows(lab, "SELECT count(*) FROM defaults")[0][0])
-
-
 def test_the_stream_takes_over_where_the_batch_ended(lab: RunningLab) -> None:
     lab.step(4)
     lab.step(6)
@@ -292,22 +273,6 @@ def test_an_event_that_reaches_the_topic_twice_lands_once_and_the_other_is_count
     assert rows(lab, f"SELECT count(*) FROM repeats WHERE event_id = '{event_id}'") == [(1,)]
 
 
-def test_a_killed_stream_is_restarted_and_nothing_is_lost_or_doubled(lab: RunningLab) -> None:
-    sending = threading.Thread(target=lab.make, args=("traffic", "--requests", "150", "--every", "0.5", "--seed", "3"))
-    sending.start()
-    for _ in range(2):
-        process = lab.registry.process("stream")
-        assert process is not None
-        process.kill()
-        until(lambda dead=process: (p := lab.registry.process("stream")) is not None and p.pid != dead.pid)
-        until(lambda: "streaming from" in (lab.settings.logs / "stream.log").read_text().splitlines()[-1:][0], 60)
-    sending.join()
-    close_account(lab)
-    both = "SELECT event_id FROM purchases UNION ALL SELECT event_id FROM guilds"
-    ((count, distinct),) = rows(lab, f"SELECT count(*), count(DISTINCT event_id) FROM ({both})")
-    assert count == distinct
-
-
 def test_a_day_is_a_partition_and_a_question_about_it_reads_its_files_only(lab: RunningLab) -> None:
     yesterday = datetime.now(timezone.utc) - timedelta(days=1)
     common = {"event_id": str(uuid.uuid4()), "event_time": yesterday.isoformat(timespec="microseconds"), "Host": "late"}
@@ -323,62 +288,6 @@ def test_a_day_is_a_partition_and_a_question_about_it_reads_its_files_only(lab: 
     (plan,) = rows(lab, f"EXPLAIN (TYPE IO, FORMAT JSON) SELECT count(*) FROM purchases WHERE day = '{day}'")[0]
     constraints = json.loads(plan)["inputTableColumnInfos"][0]["columnConstraints"]
     assert {one["columnName"] for one in constraints} == {"day", "segment"}
-
-
-@pytest.mark.parametrize("point", ["before-decision", "after-decision", "between-renames", "after-new-generation"])
-def test_a_stream_that_dies_there_loses_and_doubles_nothing(lab: RunningLab, point: str) -> None:
-    """The job is made to die while events come, some of them twice; a reader looks on."""
-    lab.registry.stop(["stream"])
-    ended, sent, counts = threading.Event(), Counter(), []
-    producing = threading.Thread(target=produce, args=(lab, ended, sent))
-    reading = threading.Thread(target=look_on, args=(lab, ended, counts))
-    for thread in (producing, reading):
-        thread.start()
-    try:
-        died = subprocess.run(
-            [ROOT / "scripts" / "spark-submit", "lab/pipeline/stream_job.py"],
-            env={**lab.environment, "LAB_DIE_AT": f"{point}:{1 if 'generation' in point else 2}"},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-        assert died.returncode == -signal.SIGKILL, died.stdout + died.stderr
-        lab.step(6)
-    finally:
-        ended.set()
-        for thread in (producing, reading):
-            thread.join()
-    close_account(lab)
-    assert counts == sorted(counts), "a reader saw a count go down"
-    found = Counter(event_id for (event_id,) in rows(lab, "SELECT event_id FROM defaults WHERE host = 'drill'"))
-    assert {event_id: found[event_id] for event_id in sent} == dict.fromkeys(sent, 1)
-    again = Counter(event_id for (event_id,) in rows(lab, "SELECT event_id FROM repeats WHERE host = 'drill'"))
-    assert {event_id: 1 + again[event_id] for event_id in sent} == dict(sent)
-
-
-def test_the_files_of_a_segment_stay_few(lab: RunningLab) -> None:
-    shown = Counter(entry.segment for entry in files.landed_files(lab.settings))
-    assert max(shown.values()) <= MOST_FILES + 2
-    assert any(entry.landed and entry.landed.landed_by == "compaction" for entry in files.landed_files(lab.settings))
-
-
-@pytest.mark.parametrize("engine", ["kafka", "namenode", "datanode", "metastore", "presto"])
-def test_a_killed_engine_is_restarted_and_the_lab_goes_on(lab: RunningLab, engine: str) -> None:
-    process = lab.registry.process(engine)
-    assert process is not None
-    process.kill()
-    until(lambda: (p := lab.registry.process(engine)) is not None and p.pid != process.pid)
-    lab.step(1)
-    state = lab.registry.state(engine)
-    assert state is not None
-    assert state.deaths
-
-
-def test_events_still_travel_after_all_these_deaths(lab: RunningLab) -> None:
-    lab.step(6)
-    lab.make("traffic", "--requests", "20", "--seed", "11")
-    close_account(lab)
 
 
 def test_a_killed_supervisor_is_replaced_and_adopts_what_runs(lab: RunningLab) -> None:

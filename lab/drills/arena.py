@@ -1,0 +1,153 @@
+"""The arena: a lab of the drills' own, with free ports and a home that is thrown away, and what can be done to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+from lab import console
+from lab.drills.verdict import Answer, Place, Record, Row, Seen
+from lab.engines import stack
+from lab.errors import LabError
+from lab.ledger.account import await_landed
+from lab.pipeline import event_log, queries
+from lab.pipeline.events import QUARANTINE, tables
+from lab.settings import LOOPBACK, Settings
+from lab.steps import step_1_start_stack, step_2_create_topic, step_3_run_api, step_6_spark_stream, step_7_create_tables
+from lab.steps.context import Lab
+
+KEPT = ("LAB_CACHE",)
+"""The variables that a lab and its neighbour share."""
+RECOVERY_SECONDS = 180.0
+
+
+class Arena:
+    """A whole lab that runs, and all that was seen in it so far."""
+
+    def __init__(self, lab: Lab, seed: int) -> None:
+        self.lab, self.settings, self.registry = lab, lab.settings, lab.registry
+        self.seed = seed
+        self.answers: list[Answer] = []
+        self.of_deleted_topics: list[Record] = []
+        self.begun = time.monotonic()
+
+    def open(self, prepare: Callable[[Arena], None] | None = None) -> None:
+        """Start everything; `prepare` is called when the engines run and nothing has landed."""
+        with console.quietly():
+            step_1_start_stack.do(self.lab)
+            if prepare:
+                prepare(self)
+                self.await_engines()
+            step_2_create_topic.do(self.lab)
+            step_3_run_api.do(self.lab)
+            step_7_create_tables.do(self.lab)
+            step_6_spark_stream.start(self.lab)
+
+    def close(self, remove: bool = True) -> None:
+        """Stop everything, and remove the home."""
+        self.registry.stop(("api", "stream", "control"))
+        stack.stop(self.settings)
+        if remove:
+            shutil.rmtree(self.settings.home)
+
+    def say(self, text: str) -> None:
+        """Say what happens, with the time in seconds since the arena was made."""
+        console.say(f"  {time.monotonic() - self.begun:6.1f} s  {text}")
+
+    def process(self, name: str) -> psutil.Process:
+        process = self.registry.process(name)
+        if process is None:
+            raise LabError(f"{name} does not run, so it cannot be broken.", "make drill")
+        return process
+
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 90.0) -> None:
+        """Wait for `condition`. Raises LabError when it does not come true in time."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise LabError(f"After {seconds:.0f} s still not: {what}. Logs: {self.settings.logs}", "make drill")
+            time.sleep(0.05)  # between two looks
+
+    def await_engines(self) -> None:
+        """Return when every engine answers; one that was given up is started again."""
+        self.registry.ensure_supervisor()
+        for service in self.registry.wanted().values():
+            if service.up:
+                self.registry.start(service)  # asked for again, its deaths are forgiven
+        stack.start(self.settings, lambda argv, background: None, lambda name, seconds, said: None)
+
+    def await_recovery(self) -> None:
+        """Return when everything answers, and what the topic holds now has landed."""
+        self.await_engines()
+        with console.quietly():
+            step_3_run_api.do(self.lab)
+        self.await_landed()
+
+    def await_landed(self) -> None:
+        topic_id = event_log.topic_id(self.settings.kafka, self.settings.topic)
+        ends = event_log.end_offsets(self.settings.kafka, self.settings.topic)
+        await_landed(self.settings, topic_id, ends, RECOVERY_SECONDS)
+
+    def topic_now(self) -> list[Record]:
+        """All records that the topic holds."""
+        topic_id = event_log.topic_id(self.settings.kafka, self.settings.topic)
+        found = []
+        for record in event_log.read(self.settings.kafka, self.settings.topic):
+            place = Place(topic_id, record.partition, record.offset)
+            try:
+                event = json.loads(record.value)
+                found.append(Record(place, event["event_id"], event.get("User-Agent")))
+            except (ValueError, KeyError, TypeError):
+                found.append(Record(place, None, None))
+        return found
+
+    def rows(self, sql: str) -> list[Row]:
+        """Rows (table, topic id, partition, offset, event id, User-Agent)."""
+        answer = queries.ask(self.settings, sql)
+        return [
+            Row(table, Place(topic_id, partition, offset), event_id, tag)
+            for table, topic_id, partition, offset, event_id, tag in answer.rows
+        ]
+
+    def seen(self, counts: dict[str, list[int]]) -> Seen:
+        """What there is now in the topic and in the tables, and what was answered since the arena was opened."""
+        place = "kafka_topic_id, kafka_partition, kafka_offset"
+        each = [
+            f"SELECT '{table}', {place}, "
+            + ("NULL, NULL" if table == QUARANTINE else 'event_id, "user-agent"')
+            + f" FROM {table}"
+            for table in tables()
+        ]
+        topic = [*self.of_deleted_topics, *self.topic_now()]
+        return Seen(self.answers, topic, self.rows(" UNION ALL ".join(each)), counts)
+
+
+def neighbour(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of another lab beside this one: another home, and ports that are free now."""
+    others = {name: value for name, value in environ.items() if not name.startswith("LAB_") or name in KEPT}
+    ports = [field.name for field in dataclasses.fields(Settings) if field.name.endswith("_port")]
+    found = zip(ports, free_ports(len(ports)), strict=True)
+    return {**others, "LAB_HOME": str(home), **{f"LAB_{name.upper()}": str(port) for name, port in found}}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free now, below those that the system hands out by itself."""
+    found: list[int] = []
+    for port in range(20_000 + os.getpid() % 5_000, 32_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise LabError("There are no free ports between 20000 and 32000.", "ss -lt")

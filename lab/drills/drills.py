@@ -1,0 +1,269 @@
+"""The drills: each breaks one thing in a lab that is under load, and says before what should happen."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from lab import atomic, console
+from lab.drills.arena import Arena
+from lab.drills.load import Load
+from lab.drills.verdict import judge
+from lab.engines.services import family
+from lab.ledger.account import Check
+from lab.pipeline import event_log, faults
+from lab.steps import step_2_create_topic, step_6_spark_stream
+
+FROZEN_SECONDS = 6.0
+BEFORE, AFTER = 60, 60
+"""Events that are accepted before the fault, and after everything has recovered."""
+
+Break = Callable[[Arena, Load], None]
+
+
+@dataclass(frozen=True)
+class Drill:
+    """`breaks` and `expected` are for the learner; `inject` breaks it and returns when the fault is over.
+
+    A drill that has to `prepare` its lab before anything has landed gets one of its own.
+    """
+
+    name: str
+    breaks: str
+    expected: str
+    inject: Break
+    prepare: Callable[[Arena], None] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a drill came to."""
+
+    checks: list[Check]
+    accepted: int
+    refused: int
+    unknown: int
+    looks: int
+    missed_looks: int
+    seconds: float
+
+    @property
+    def failed(self) -> list[Check]:
+        return [check for check in self.checks if not check.ok]
+
+
+def run(arena: Arena, drill: Drill) -> Outcome:
+    """Break, wait until all has recovered, and compare players' answers, topic and tables. Raises LabError."""
+    begun = time.monotonic()
+    load = Load(arena.settings, f"{drill.name}/{len(arena.answers)}", arena.seed + len(arena.answers))
+    try:
+        with load:
+            load.await_accepted(BEFORE)
+            arena.await_landed()
+            arena.say(f"{load.accepted} events accepted; now the fault")
+            drill.inject(arena, load)
+            arena.say("the fault is over; waiting until everything answers and has landed")
+            arena.await_recovery()
+            load.await_accepted(AFTER)
+            arena.say("all is back, and traffic flows")
+    finally:
+        arena.answers += load.answers
+    arena.await_landed()
+    kinds = [answer.logged for answer in load.answers]
+    return Outcome(
+        judge(arena.seen(load.counts)),
+        accepted=kinds.count("yes"),
+        refused=kinds.count("no"),
+        unknown=len(kinds) - kinds.count("yes") - kinds.count("no"),
+        looks=sum(map(len, load.counts.values())),
+        missed_looks=load.missed_looks,
+        seconds=time.monotonic() - begun,
+    )
+
+
+# --- what can be broken ---
+
+
+def kill(names: Sequence[str], arena: Arena, load: Load) -> None:
+    """End these at once, as by `kill -9`; the supervisor starts them again."""
+    processes = [arena.process(name) for name in names]
+    for process in processes:
+        process.kill()
+    arena.say("kill -9 " + " ".join(str(process.pid) for process in processes))
+    for name, process in zip(names, processes, strict=True):
+        arena.until(partial(_is_back, arena, name, process.pid), f"{name} was started again")
+
+
+def _is_back(arena: Arena, name: str, dead: int) -> bool:
+    process = arena.registry.process(name)
+    return process is not None and process.pid != dead
+
+
+def freeze(name: str, arena: Arena, load: Load) -> None:
+    """Stop a process for a while: it neither answers nor dies, as on an overloaded machine."""
+    process = arena.process(name)
+    process.suspend()
+    arena.say(f"kill -STOP {process.pid}")
+    try:
+        time.sleep(FROZEN_SECONDS)  # the fault has this length
+    finally:
+        process.resume()
+        arena.say(f"kill -CONT {process.pid}")
+
+
+def kill_worker(arena: Arena, load: Load) -> None:
+    worker = family(arena.process("api"))[1]
+    worker.kill()
+    arena.say(f"kill -9 {worker.pid}, one of the API's two processes")
+    arena.until(lambda: len(family(arena.process("api"))) == 3, "the API has two workers again")
+
+
+def freeze_worker(arena: Arena, load: Load) -> None:
+    worker = family(arena.process("api"))[1]
+    worker.suspend()
+    arena.say(f"kill -STOP {worker.pid}, one of the API's two processes")
+    try:
+        time.sleep(FROZEN_SECONDS)  # the fault has this length
+    finally:
+        worker.resume()
+        arena.say(f"kill -CONT {worker.pid}")
+
+
+def die_at(point: str, arena: Arena, load: Load) -> None:
+    order = faults.die_at(arena.settings)
+    atomic.write_text(order, point)
+    arena.until(lambda: not order.exists(), f"the stream reached the point {point}")
+    arena.say(f"the stream died {point}")
+
+
+def kill_everything(arena: Arena, load: Load) -> None:
+    supervisor = arena.registry.supervisor()
+    services = [name for name, service in arena.registry.wanted().items() if service.up]
+    doomed = [process for name in services for process in family(arena.process(name))]
+    if supervisor:
+        supervisor.kill()
+        supervisor.wait(10)
+    for process in doomed:
+        process.kill()
+    arena.say(f"kill -9 of {len(doomed) + 1} processes: {', '.join(services)} and the supervisor")
+
+
+def remake_topic(arena: Arena, load: Load) -> None:
+    settings, tool = arena.settings, ["kafka-topics", "--bootstrap-server", arena.settings.kafka]
+    with load.resting():
+        arena.await_landed()
+        arena.of_deleted_topics += arena.topic_now()
+        before = event_log.topic_id(settings.kafka, settings.topic)
+        arena.lab.run([*tool, "--delete", "--topic", settings.topic], 60, quiet=True)
+        with console.quietly():
+            step_2_create_topic.do(arena.lab)
+        after = event_log.topic_id(settings.kafka, settings.topic)
+    arena.say(f"the topic {before} was deleted, and made again as {after}")
+
+
+def remove_checkpoint(arena: Arena, load: Load) -> None:
+    arena.registry.stop(["stream"])
+    shutil.rmtree(arena.settings.run / "checkpoint")
+    with console.quietly():
+        step_6_spark_stream.start(arena.lab)
+    arena.say("the stream was stopped, its checkpoint removed, and it was started again")
+
+
+def set_clock_back(arena: Arena, load: Load) -> None:
+    service = arena.registry.wanted()["api"]
+    arena.registry.start(replace(service, env={**service.env, "LAB_CLOCK_SHIFT": "-90000"}))
+    arena.say("the API runs with a clock that is 25 hours behind")
+    load.await_accepted(100)
+    arena.registry.start(service)
+    arena.say("the API runs with the right clock again")
+
+
+def write_copies_and_rubbish(arena: Arena, load: Load) -> None:
+    arena.say("copies of events and rubbish go on arriving: every load has them")
+    load.await_accepted(200)
+
+
+def put_datanode_on_small_disk(arena: Arena) -> None:
+    """Let the DataNode keep its blocks on a tmpfs, in a mount namespace of its own."""
+    service = arena.registry.wanted()["datanode"]
+    arena.registry.stop(["datanode"])
+    become_root = () if os.getuid() == 0 else ("--map-root-user",)
+    script = 'mount -t tmpfs -o size=256m tmpfs "$1" && shift && exec "$@"'
+    folder = str(arena.settings.data / "datanode")
+    argv = ("unshare", "--mount", *become_root, "sh", "-c", script, "sh", folder, *service.argv)
+    arena.registry.start(replace(service, argv=argv))
+
+
+def fill_disk(arena: Arena, load: Load) -> None:
+    datanode = arena.process("datanode")
+    folder = arena.settings.data / "datanode"
+    ballast = Path(f"/proc/{datanode.pid}/root") / folder.relative_to("/") / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(2**20))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+    arena.say(f"the DataNode's disk is full: {ballast.stat().st_size // 2**20} MB of ballast")
+    deaths = len(_deaths(arena))
+    arena.until(lambda: len(_deaths(arena)) > deaths, "the stream could not write")
+    arena.say("the stream could not write, and ended; the API goes on accepting")
+    load.await_accepted(100)
+    ballast.unlink()
+    arena.say("the ballast is gone")
+
+
+def _deaths(arena: Arena) -> list[float]:
+    state = arena.registry.state("stream")
+    return state.deaths if state else []
+
+
+# --- the list ---
+
+ENGINES = {
+    "kafka": "the log of events. The API cannot log: it answers 503, and says whether the event may have arrived",
+    "namenode": "the names of all files on HDFS. Landing and queries wait, or fail and are repeated",
+    "datanode": "the files' bytes. Landing and queries wait, or fail and are repeated",
+    "metastore": "the tables' names. Landing goes on; new segments are named when it is back",
+    "presto": "the queries. Events go on landing; a reader gets errors until it is back",
+}
+STREAM = "The supervisor starts the job again; it ends a landing that was decided, and throws away one that was not"
+
+DRILLS = (
+    Drill("api-worker-kill", "One of the API's processes is killed while it answers.",
+          "Its players get no answer; gunicorn starts another. What was accepted before is in the topic.", kill_worker),
+    Drill("api-worker-freeze", f"One of the API's processes is stopped for {FROZEN_SECONDS:.0f} s.",
+          "Its players wait; the other process goes on.", freeze_worker),
+    *(Drill(f"{name}-kill", f"{name} is killed. It keeps {what.split('.')[0]}.", f"{what.split('. ')[1]}. "
+            "The supervisor starts it again, with its data.", partial(kill, [name]))
+      for name, what in ENGINES.items()),
+    *(Drill(f"{name}-freeze", f"{name} is stopped for {FROZEN_SECONDS:.0f} s. It keeps {what.split('.')[0]}.",
+            f"{what.split('. ')[1]}.", partial(freeze, name))
+      for name, what in ENGINES.items()),
+    Drill("stream-kill", "The Spark driver is killed at any moment.", f"{STREAM}.", partial(kill, ["stream"])),
+    Drill("stream-freeze", f"The Spark driver is stopped for {FROZEN_SECONDS:.0f} s.",
+          "Events gather in the topic, and land when it goes on.", partial(freeze, "stream")),
+    *(Drill(f"stream-dies-{point}", f"The Spark driver dies when {where}.", f"{STREAM}.", partial(die_at, point))
+      for point, where in faults.POINTS.items()),
+    Drill("everything-kill", "All processes of the lab are killed at once, the supervisor too.",
+          "make step-1 would bring them back, and so does the drill. All that was accepted is there.", kill_everything),
+    Drill("topic-remade", "The topic is deleted and made again under the running stream, while nobody writes.",
+          "Offsets begin at 0 again. The files' names carry the topic's id, so old and new offsets are not confused.",
+          remake_topic),
+    Drill("checkpoint-removed", "Spark's checkpoint is removed while the stream is down.",
+          "Nothing: where to go on follows from the names of the landed files.", remove_checkpoint),
+    Drill("copies-and-rubbish", "Another producer writes copies of events, and what is no event.",
+          "Copies go to repeats, rubbish to quarantine, and the stream goes on.", write_copies_and_rubbish),
+    Drill("clock-set-back", "The API's clock is set back by 25 hours for a while.",
+          "Events land in the day that they name. None is taken for a copy, none is missed.", set_clock_back),
+    Drill("full-disk", "The DataNode's disk, a small one for this drill, is filled to the last byte.",
+          "The API goes on accepting, since Kafka's disk is another. Landing fails, and catches up when there is room.",
+          fill_disk, put_datanode_on_small_disk),
+)  # fmt: skip
