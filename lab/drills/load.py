@@ -20,10 +20,10 @@ from lab.pipeline import event_log, queries, traffic
 from lab.settings import Settings
 
 PLAYERS = 3
-PAUSE_SECONDS = 0.04
+PAUSE_SECONDS = 0.1
 """What a player waits between two requests."""
-COPY_SECONDS = 0.4
-LOOK_SECONDS = 0.2
+COPY_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 15.0
 """The API answers within 10; who gets nothing until then does not know what became of the request."""
 WATCHED = ("defaults", "purchases", "guilds")

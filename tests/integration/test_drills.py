@@ -101,7 +101,7 @@ def test_the_control_run_fails_the_checks_that_the_lab_passes(arena: Arena) -> N
 def test_a_fault_loses_and_doubles_nothing(arena: Arena, drill: Drill) -> None:
     print(f"FAULTS_SEED={SEED}")
     outcome = drills.run(arena, drill)
-    print(outcome)
+    print(replace(outcome, checks=[]))
     assert not outcome.failed
     assert outcome.accepted > 100
     assert outcome.looks > 5

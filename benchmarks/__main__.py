@@ -1,0 +1,76 @@
+"""`make bench`: everything that is measured, in a lab of its own, one after another."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import Any
+
+import click
+
+from benchmarks import api, drain, result, stream
+from benchmarks.result import Row
+from lab import console
+from lab.drills.arena import Arena, neighbour
+from lab.settings import Settings
+from lab.steps.context import Lab
+
+PARTS = ("drain", "api", "latency", "memory", "questions")
+
+
+@click.command()
+@click.option("--rounds", default=5, help="pairs that are measured in turn")
+@click.option("--events", default=2_000_000, help="that the topic holds which is drained")
+@click.option("--requests", default=3000, help="that ab sends to each API in each round")
+@click.option("--batches", default=stream.LATE, help="micro-batches of the long run")
+@click.option("--only", multiple=True, type=click.Choice(PARTS), help="this part alone; nothing is written")
+def main(rounds: int, events: int, requests: int, batches: int, only: tuple[str, ...]) -> None:
+    """Measure the lab against the usual solution and against the limits."""
+    home = Settings.from_env().home
+    environment = neighbour(home.parent / f"{home.name}-bench", os.environ)
+    for variable in [variable for variable in os.environ if variable.startswith("LAB_")]:
+        del os.environ[variable]
+    own = Lab.at(Settings.from_env(environment))
+    shutil.rmtree(own.settings.home, ignore_errors=True)
+    arena = Arena(own, seed=1)
+    rows: list[Row] = []
+    details: dict[str, Any] = {}
+    wanted = only or PARTS
+
+    def part(name: str, measured: tuple[list[Row], dict[str, Any]]) -> None:
+        rows.extend(measured[0])
+        details[name] = measured[1]
+
+    try:
+        console.say("A lab of its own is started.")
+        arena.open()
+        if "latency" in wanted:
+            console.title("From 2xx to Presto")
+            part("latency", stream.latency(arena, rounds))
+        if "memory" in wanted or "questions" in wanted:
+            console.title(f"{batches:,} micro-batches")
+            part("memory", stream.memory(arena, batches))
+            console.title("The questions")
+            part("questions", stream.questions(arena, rounds))
+        own.registry.stop(["stream"])
+        if "api" in wanted:
+            console.title("Requests to the API")
+            part("api", api.measure(arena, requests, rounds))
+        own.registry.stop(["api"])
+        if "drain" in wanted:
+            console.title("Draining a topic")
+            drain.fill(arena, events)
+            part("drain", drain.measure(arena, events, rounds))
+    finally:
+        arena.close()
+    console.title("In all")
+    result.show(rows)
+    seconds = time.monotonic() - arena.begun
+    console.say(f"\n{seconds / 60:.0f} minutes.")
+    if not only:
+        result.write(rows, seconds, details)
+
+
+if __name__ == "__main__":
+    main()

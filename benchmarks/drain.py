@@ -1,0 +1,108 @@
+"""Draining a topic: the lab's batch job, with all its guarantees on, against the usual solution and against a raw copy.
+
+Each is a process of its own, from its start to its exit, on the same topic, with the same Spark settings; they take
+turns, and each writes to a folder of its own, which is removed afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import replace
+
+import requests
+
+from benchmarks.result import Row, row
+from lab import console
+from lab.drills.arena import Arena
+from lab.engines.stack import command_environment, last_lines
+from lab.errors import LabError
+from lab.ledger import files
+from lab.pipeline import event_log, queries
+from lab.settings import Settings
+from lab.steps import step_2_create_topic, step_7_create_tables
+from lab.steps.context import Lab
+
+TOPIC = "drain"
+MOST_SECONDS = 600
+OURS, COURSE, COPY = "ours", "the usual solution", "a raw copy"
+
+
+def fill(arena: Arena, events: int) -> None:
+    """Make the topic, and fill it."""
+    settings = replace(arena.settings, topic=TOPIC)
+    with console.quietly():
+        step_2_create_topic.do(Lab.at(settings))
+    submit(settings, "benchmarks/rivals/fill_job.py", str(events))
+    held = sum(event_log.end_offsets(settings.kafka, TOPIC).values())
+    if held != events:
+        raise LabError(f"The topic holds {held} records instead of {events}.", "make bench")
+
+
+def submit(settings: Settings, *argv: str) -> tuple[float, str]:
+    """Run a Spark job to its end: the seconds that it took, and what it printed. Raises LabError when it fails."""
+    log = settings.logs / "benchmark.log"
+    environment = {**os.environ, **command_environment(settings)}
+    begun = time.monotonic()
+    with log.open("a") as errors:
+        done = subprocess.run(
+            ["spark-submit", *argv],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            timeout=MOST_SECONDS,
+        )
+    seconds = time.monotonic() - begun
+    if done.returncode != 0:
+        raise LabError(f"{argv[0]} failed; its log: {log}\n{done.stdout[-1000:]}{last_lines(log)}", "make bench")
+    return seconds, done.stdout
+
+
+def remove(settings: Settings, folder: str) -> None:
+    """Remove a folder of HDFS."""
+    url = f"http://{settings.hdfs.partition(':')[0]}:{settings.namenode_http_port}/webhdfs/v1{folder}"
+    requests.delete(url, params={"op": "DELETE", "recursive": "true"}, timeout=60).raise_for_status()
+
+
+def ours(arena: Arena, events: int, number: int) -> float:
+    """Land the topic in tables of their own schema."""
+    settings = replace(arena.settings, topic=TOPIC, tables=f"/bench/ours{number}", schema=f"drain{number}")
+    location = f"hdfs://{settings.hdfs}{settings.tables}/schema"
+    queries.ask(arena.settings, f"CREATE SCHEMA {settings.schema} WITH (location = '{location}')")
+    with console.quietly():
+        step_7_create_tables.do(Lab.at(settings))
+    seconds, _ = submit(settings, "lab/pipeline/batch_job.py")
+    landed = files.landed_ends(settings, event_log.topic_id(settings.kafka, TOPIC))
+    if sum(landed.values()) != events:
+        raise LabError(f"{sum(landed.values())} of {events} events have landed.", "make bench")
+    shown = queries.ask(settings, "SELECT count(*) FROM purchases").value
+    if shown != events * 6 // 10:
+        raise LabError(f"Presto shows {shown} purchases of {events * 6 // 10}.", "make bench")
+    remove(settings, settings.tables)
+    return seconds
+
+
+def theirs(arena: Arena, events: int, number: int, job: str) -> float:
+    settings, folder = replace(arena.settings, topic=TOPIC), f"/bench/{job}{number}"
+    seconds, said = submit(settings, f"benchmarks/rivals/{job}.py", folder)
+    if f"read {events}" not in said:
+        raise LabError(f"{job} did not read {events} records: {said[-200:]}", "make bench")
+    remove(settings, folder)
+    return seconds
+
+
+def measure(arena: Arena, events: int, rounds: int) -> tuple[list[Row], dict[str, list[float]]]:
+    """The rows, and the seconds of each run."""
+    taken: dict[str, list[float]] = {OURS: [], COURSE: [], COPY: []}
+    for number in range(rounds):
+        taken[OURS].append(ours(arena, events, number))
+        taken[COURSE].append(theirs(arena, events, number, "course_job"))
+        taken[COPY].append(theirs(arena, events, number, "raw_copy_job"))
+        arena.say(f"round {number + 1}: " + ", ".join(f"{name} {times[-1]:.1f} s" for name, times in taken.items()))
+    name = f"draining {events:,} events"
+    return [
+        row(f"{name}, against the usual solution", taken[OURS], taken[COURSE], "s", 3, 5),
+        row(f"{name}, against a raw copy", taken[OURS], taken[COPY], "s", 0.9, 1.1),
+    ], taken

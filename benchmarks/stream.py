@@ -1,0 +1,249 @@
+"""The stream: how soon an event is visible in Presto, and what many micro-batches do to questions and memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import median, quantiles
+from typing import Any
+
+from benchmarks.drain import submit
+from benchmarks.result import Row, row
+from lab import console
+from lab.drills.arena import Arena
+from lab.engines import stack
+from lab.engines.services import family, resident_bytes
+from lab.errors import LabError
+from lab.pipeline import queries
+from lab.pipeline.events import tables
+from lab.pipeline.tables import VIEW_FILES
+from lab.settings import ROOT
+from lab.steps import step_6_spark_stream
+
+RATE = 200.0
+WINDOW_SECONDS, COURSE_WINDOW_SECONDS = 15.0, 25.0
+COURSE_TRIGGER = "10"
+LOOK_SECONDS = 0.1
+"""What the observer waits between two queries."""
+EARLY, LATE = 600, 3600
+"""The micro-batches between which memory must not grow."""
+LONG_RATE = 40.0
+
+Look = Callable[[], set[str]]
+
+
+def pace(arena: Arena, rate: float, seconds: float, seed: int) -> subprocess.Popen[bytes]:
+    out = str(arena.settings.run / f"pace-{seed}")
+    argv = [sys.executable, "-m", "benchmarks.pace", str(rate), str(seconds), str(seed), out]
+    environment = {**os.environ, **stack.command_environment(arena.settings)}
+    return subprocess.Popen(argv, cwd=ROOT, env=environment)
+
+
+@dataclass
+class NewSwords:
+    """Asks for the swords that were not there at the last look."""
+
+    arena: Arena
+    start: dict[int, int]
+
+    def __call__(self) -> set[str]:
+        newer = " OR ".join(f"(kafka_partition = {p} AND kafka_offset > {offset})" for p, offset in self.start.items())
+        sql = f"SELECT kafka_partition, kafka_offset, event_id FROM sword_purchases WHERE {newer}"
+        rows = queries.ask(self.arena.settings, sql).rows
+        for partition, offset, _ in rows:
+            self.start[partition] = max(self.start[partition], offset)
+        return {event_id for _, _, event_id in rows}
+
+
+@dataclass
+class NewOfCourse:
+    """The same, of the usual solution's table."""
+
+    arena: Arena
+    newest: str = ""
+
+    def __call__(self) -> set[str]:
+        sql = "SELECT timestamp, json_extract_scalar(raw_event, '$.event_id') FROM course_swords"
+        rows = queries.ask(self.arena.settings, f"{sql} WHERE timestamp >= '{self.newest}'").rows
+        self.newest = max([self.newest, *(when for when, _ in rows)])
+        return {event_id for _, event_id in rows}
+
+
+def window(arena: Arena, look: Look, seconds: float, seed: int) -> list[float]:
+    """Seconds from each 2xx to the end of the first query that showed the event."""
+    playing = pace(arena, RATE, seconds, seed)
+    visible: dict[str, float] = {}
+    answered: dict[str, float] = {}
+    deadline = time.monotonic() + seconds + 60
+    while not answered or answered.keys() - visible.keys():
+        for event_id in look():
+            visible.setdefault(event_id, time.time())
+        if not answered and playing.poll() is not None:
+            lines = (arena.settings.run / f"pace-{seed}").read_text().splitlines()
+            answered = {event_id: float(when) for event_id, when in map(str.split, lines)}
+        if time.monotonic() > deadline:
+            raise LabError(f"{len(answered.keys() - visible.keys())} events did not become visible.", "make bench")
+        time.sleep(LOOK_SECONDS)  # the rhythm of the looks
+    return [visible[event_id] - when for event_id, when in answered.items()]
+
+
+def suspend(arena: Arena, name: str) -> None:
+    for process in family(arena.process(name)):
+        process.suspend()
+
+
+def resume(arena: Arena, name: str) -> None:
+    for process in family(arena.process(name)):
+        process.resume()
+
+
+def latency(arena: Arena, rounds: int) -> tuple[list[Row], dict[str, Any]]:
+    """Windows of traffic, in turn for the lab's stream and for the usual one; who is not measured is suspended."""
+    settings = arena.settings
+    folder, log = "/bench/course-stream", arena.lab.log("control")
+    location = f"hdfs://{settings.hdfs}{folder}/purchase_sword"
+    with console.quietly():
+        arena.lab.run(["hdfs", "dfs", "-mkdir", "-p", f"{folder}/purchase_sword"], 60)
+        arena.lab.start("control", ["spark-submit", "benchmarks/rivals/course_job.py", folder, COURSE_TRIGGER], 15.0)
+    queries.ask(
+        settings,
+        "CREATE TABLE course_swords (raw_event varchar, timestamp varchar) "
+        f"WITH (external_location = '{location}', format = 'PARQUET')",
+    )
+    arena.until(lambda: "streaming" in log.read_text(), "the usual solution streams")
+    ours_look, course_look = NewSwords(arena, dict.fromkeys(range(settings.partitions), -1)), NewOfCourse(arena)
+    for look in (ours_look, course_look):  # both warm
+        window(arena, look, 15.0, seed=1)
+    found: dict[str, list[list[float]]] = {"ours": [], "theirs": []}
+    for number in range(rounds):
+        for name, look, seconds, other in (
+            ("ours", ours_look, WINDOW_SECONDS, "control"),
+            ("theirs", course_look, COURSE_WINDOW_SECONDS, "stream"),
+        ):
+            suspend(arena, other)
+            try:
+                found[name].append(window(arena, look, seconds, seed=10 + 2 * number + (name == "ours")))
+            finally:
+                resume(arena, other)
+            arena.await_landed()
+        arena.say(
+            f"round {number + 1}: "
+            + ", ".join(f"{name} p50 {median(w[-1]):.2f} s, p99 {p99(w[-1]):.2f} s" for name, w in found.items())
+        )
+    arena.registry.stop(["control"])
+    p50s = {name: [median(one) for one in windows] for name, windows in found.items()}
+    p99s = {name: [p99(one) for one in windows] for name, windows in found.items()}
+    name = f"2xx to Presto at {RATE:.0f} events/s"
+    return [
+        row(f"{name}, p50", p50s["ours"], p50s["theirs"], "s", 1, 0.5, judged="ours"),
+        row(f"{name}, p99", p99s["ours"], p99s["theirs"], "s", 2.5, 2.5, judged="ours"),
+    ], {"p50": p50s, "p99": p99s}
+
+
+def p99(seconds: list[float]) -> float:
+    return quantiles(seconds, n=100)[98]
+
+
+def memory(arena: Arena, late: int) -> tuple[list[Row], dict[str, Any]]:
+    """Run the stream as fast as it can under steady traffic, and weigh it early and late."""
+    early = late * EARLY // LATE
+    fast = replace(arena.settings, trigger_seconds=0.0)
+    arena.registry.stop(["stream"])
+    arena.settings.logs.joinpath("stream.log").write_text("")
+    lab = replace(arena.lab, settings=fast)
+    with console.quietly():
+        step_6_spark_stream.start(lab)
+    log = arena.lab.log("stream")
+    names = [*(engine.name for engine in stack.engines(fast)), "api", "stream"]
+    weighed: dict[int, list[tuple[float, float]]] = {early: [], late: []}
+    begun, last_said, playing, seed = time.monotonic(), 0, None, 1000
+    try:
+        while (reached := micro_batches(log)) < late:
+            if playing is None or playing.poll() is not None:
+                seed += 1
+                playing = pace(arena, LONG_RATE, 60, seed)
+            for at, sizes in weighed.items():
+                if at - late // 60 <= reached <= at:
+                    sizes.append(weight(arena, names))
+            if reached >= last_said + late // 6:
+                last_said = reached
+                arena.say(f"micro-batch {reached} of {late}: {weight(arena, names)[0]:.0f} MiB")
+            if time.monotonic() - begun > 1.2 * late:
+                raise LabError(f"Only {reached} micro-batches in {time.monotonic() - begun:.0f} s.", "make bench")
+            time.sleep(0.3)  # the rhythm of the weighing
+    finally:
+        if playing:
+            playing.terminate()
+            playing.wait(20)
+    seconds = time.monotonic() - begun
+    arena.await_landed()
+    before, after = ([stream for stream, _ in sizes] for sizes in weighed.values())
+    whole = max(total for sizes in weighed.values() for _, total in sizes)
+    return [
+        Row(
+            f"the stream's memory at micro-batch {late:,}, against {early:,}",
+            median(after),
+            median(before),
+            "MiB",
+            median(before) / median(after),
+            round(1 / 1.1, 3),
+            1.0,
+            pairs=len(after),
+        ),
+        Row("memory of the whole lab, against its limit", whole, 3072, "MiB", 3072 / whole, 3072, 3072, "ours", 1),
+    ], {"seconds": seconds, "weighed": {str(at): sizes for at, sizes in weighed.items()}}
+
+
+def micro_batches(log: Any) -> int:
+    found = re.findall(r"micro-batch (\d+):", log.read_text()[-4000:])
+    return int(found[-1]) if found else 0
+
+
+def weight(arena: Arena, names: list[str]) -> tuple[float, float]:
+    """MiB of the stream, and of the whole lab."""
+    total = sum(stack.resident(arena.settings, names).values())
+    return resident_bytes(arena.process("stream")) / 2**20, total / 2**20
+
+
+def questions(arena: Arena, rounds: int) -> tuple[list[Row], dict[str, Any]]:
+    """All questions of the assignment, asked of the tables as the stream left them and of the same rows in one file."""
+    settings, folder = arena.settings, "/bench/one-file"
+    arena.registry.stop(["stream"])
+    submit(settings, "benchmarks/rivals/one_file_job.py", folder)
+    location = f"hdfs://{settings.hdfs}{folder}"
+    queries.ask(settings, f"CREATE SCHEMA one_file WITH (location = '{location}/schema')")
+    other = replace(settings, schema="one_file")
+    for table in tables():
+        (definition,) = queries.ask(settings, f"SHOW CREATE TABLE {table}").rows[0]
+        columns = definition[definition.index("(") : definition.index("\n)")]
+        queries.ask(
+            other,
+            f"CREATE TABLE {table} {columns}\n) WITH (format = 'PARQUET', external_location = '{location}/{table}')",
+        )
+    queries.ask(other, "CREATE VIEW sword_purchases AS SELECT * FROM purchases WHERE event_type = 'purchase_sword'")
+    for path in sorted(VIEW_FILES.glob("*.sql")):
+        queries.ask(other, f"CREATE VIEW {path.stem} AS {path.read_text()}")
+
+    def ask_all(of: Any) -> float:
+        begun = time.monotonic()
+        for question in queries.questions():
+            queries.ask(of, question.sql)
+        return time.monotonic() - begun
+
+    counts = [queries.ask(of, "SELECT count(*) FROM purchases").value for of in (settings, other)]
+    if counts[0] != counts[1]:
+        raise LabError(f"The one file holds {counts[1]} purchases, the table {counts[0]}.", "make bench")
+    ours: list[float] = []
+    theirs: list[float] = []
+    ask_all(settings), ask_all(other)
+    for number in range(rounds):
+        ours.append(ask_all(settings))
+        theirs.append(ask_all(other))
+        arena.say(f"round {number + 1}: ours {ours[-1]:.2f} s, one file {theirs[-1]:.2f} s")
+    name = f"all {len(queries.questions())} questions after thousands of micro-batches, against one file"
+    return [row(name, ours, theirs, "s", round(1 / 1.5, 3), round(1 / 1.1, 3))], {"ours": ours, "one file": theirs}
