@@ -63,7 +63,7 @@ def shape(records: DataFrame, topic_id: str, landed_by: str) -> DataFrame:
     columns = [event[field.name].alias(field.column) for field in payload_fields() if field.name != "reason"]
     return judged.select(
         _table().alias("table_name"),
-        F.date_format(F.coalesce(at, "timestamp"), "yyyy-MM-dd").alias("day"),
+        F.coalesce(at, "timestamp").cast("date").cast("string").alias("day"),
         F.when(at.isNotNull(), event_key(F.col("event.event_id"), at, F.col("timestamp"))).alias("event_key"),
         F.when(F.col("problem").isNull(), text).alias("raw_event"),
         F.date_format("timestamp", "yyyy-MM-dd HH:mm:ss.SSS").alias("timestamp"),
@@ -94,7 +94,7 @@ def _problem() -> Column:
         (
             F.col("event").isNull()
             | F.col(f"event.{CORRUPT}").isNotNull()
-            | ~F.col("value").cast("string").rlike(r"^\s*\{"),
+            | ~_looks_like_an_object(F.col("value").cast("string")),
             F.lit("not a JSON object of the declared types"),
         ),
         (event_type.isNull(), F.lit("event_type is missing")),
@@ -114,6 +114,11 @@ def _problem() -> Column:
                 ((event_type == declared.name) & _lacks(declared.fields), F.lit(f"one of {names} is missing"))
             )
     return F.coalesce(*[F.when(condition, reason) for condition, reason in checks])
+
+
+def _looks_like_an_object(text: Column) -> Column:
+    """Spark reads a JSON array of one object as that object; it is no event here."""
+    return text.startswith("{") | text.rlike(r"^\s*\{")
 
 
 def _lacks(fields: tuple[Field, ...]) -> Column:
