@@ -16,7 +16,8 @@ from lab.drills.arena import Arena, neighbour
 from lab.settings import Settings
 from lab.steps.context import Lab
 
-PARTS = ("drain", "api", "latency", "memory", "questions")
+PARTS = ("memory", "latency", "questions", "api", "drain")
+"""In this order: latency and questions are measured after all those micro-batches."""
 
 
 @click.command()
@@ -45,12 +46,13 @@ def main(rounds: int, events: int, requests: int, batches: int, only: tuple[str,
     try:
         console.say("A lab of its own is started.")
         arena.open()
+        if "memory" in wanted:
+            console.title(f"{batches:,} micro-batches")
+            part("memory", stream.memory(arena, batches))
         if "latency" in wanted:
             console.title("From 2xx to Presto")
             part("latency", stream.latency(arena, rounds))
-        if "memory" in wanted or "questions" in wanted:
-            console.title(f"{batches:,} micro-batches")
-            part("memory", stream.memory(arena, batches))
+        if "questions" in wanted:
             console.title("The questions")
             part("questions", stream.questions(arena, rounds))
         own.registry.stop(["stream"])

@@ -56,8 +56,8 @@ class Settings:
     """The HDFS folder that holds all that the lab lands."""
     schema: str = "default"
     spark_master: str = "local[2]"
-    trigger_seconds: float = 1.0
-    """How long the stream gathers events before it lands them."""
+    trigger_seconds: float = 0.0
+    """How long the stream gathers events before it lands them; 0: until the landing before has ended."""
 
     @property
     def logs(self) -> Path:
