@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import sys
 import time
 from typing import Any
 
@@ -13,6 +15,7 @@ from benchmarks import api, drain, result, stream
 from benchmarks.result import Row
 from lab import console
 from lab.drills.arena import Arena, neighbour
+from lab.errors import LabError
 from lab.settings import Settings
 from lab.steps.context import Lab
 
@@ -28,6 +31,7 @@ PARTS = ("memory", "latency", "questions", "api", "drain")
 @click.option("--only", multiple=True, type=click.Choice(PARTS), help="this part alone; nothing is written")
 def main(rounds: int, events: int, requests: int, batches: int, only: tuple[str, ...]) -> None:
     """Measure the lab against the usual solution and against the limits."""
+    logging.basicConfig(level=logging.CRITICAL)
     home = Settings.from_env().home
     environment = neighbour(home.parent / f"{home.name}-bench", os.environ)
     for variable in [variable for variable in os.environ if variable.startswith("LAB_")]:
@@ -75,4 +79,8 @@ def main(rounds: int, events: int, requests: int, batches: int, only: tuple[str,
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LabError as error:
+        console.problem(f"\n{error}")
+        sys.exit(1)

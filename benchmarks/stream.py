@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median, quantiles
 from typing import Any
 
@@ -74,6 +74,7 @@ class NewOfCourse:
     arena: Arena
     newest: str = ""
     refused: int = 0
+    known: set[str] = field(default_factory=set)
 
     def __call__(self) -> set[str]:
         sql = "SELECT timestamp, json_extract_scalar(raw_event, '$.event_id') FROM course_swords"
@@ -83,7 +84,9 @@ class NewOfCourse:
             self.refused += 1  # Presto has met a file that was half written: such files are in the table's folder
             return set()
         self.newest = max([self.newest, *(when for when, _ in rows)])
-        return {event_id for _, event_id in rows}
+        new = {event_id for _, event_id in rows} - self.known
+        self.known |= new
+        return new
 
 
 def window(arena: Arena, look: Look, seconds: float, seed: int) -> list[float]:
