@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import psutil
+
 from lab import atomic, console
 from lab.drills.arena import Arena
 from lab.drills.load import Load
@@ -107,7 +109,10 @@ def _is_back(arena: Arena, name: str, dead: int) -> bool:
 
 def freeze(name: str, arena: Arena, load: Load) -> None:
     """Stop a process for a while: it neither answers nor dies, as on an overloaded machine."""
-    process = arena.process(name)
+    _freeze(arena, arena.process(name))
+
+
+def _freeze(arena: Arena, process: psutil.Process) -> None:
     process.suspend()
     arena.say(f"kill -STOP {process.pid}")
     try:
@@ -125,14 +130,7 @@ def kill_worker(arena: Arena, load: Load) -> None:
 
 
 def freeze_worker(arena: Arena, load: Load) -> None:
-    worker = family(arena.process("api"))[1]
-    worker.suspend()
-    arena.say(f"kill -STOP {worker.pid}, one of the API's two processes")
-    try:
-        time.sleep(FROZEN_SECONDS)  # the fault has this length
-    finally:
-        worker.resume()
-        arena.say(f"kill -CONT {worker.pid}")
+    _freeze(arena, family(arena.process("api"))[1])
 
 
 def die_at(point: str, arena: Arena, load: Load) -> None:
