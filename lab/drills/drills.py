@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -92,19 +92,12 @@ def run(arena: Arena, drill: Drill) -> Outcome:
 # --- what can be broken ---
 
 
-def kill(names: Sequence[str], arena: Arena, load: Load) -> None:
-    """End these at once, as by `kill -9`; the supervisor starts them again."""
-    processes = [arena.process(name) for name in names]
-    for process in processes:
-        process.kill()
-    arena.say("kill -9 " + " ".join(str(process.pid) for process in processes))
-    for name, process in zip(names, processes, strict=True):
-        arena.until(partial(_is_back, arena, name, process.pid), f"{name} was started again")
-
-
-def _is_back(arena: Arena, name: str, dead: int) -> bool:
-    process = arena.registry.process(name)
-    return process is not None and process.pid != dead
+def kill(name: str, arena: Arena, load: Load) -> None:
+    """End a process, as by `kill -9`; the supervisor starts it again."""
+    dead = arena.process(name)
+    dead.kill()
+    arena.say(f"kill -9 {dead.pid}")
+    arena.until(lambda: (p := arena.registry.process(name)) and p.pid != dead.pid, f"{name} was started again")
 
 
 def freeze(name: str, arena: Arena, load: Load) -> None:
@@ -226,12 +219,16 @@ def _deaths(arena: Arena) -> list[float]:
 # --- the list ---
 
 ENGINES = {
-    "kafka": "the log of events. The API cannot log: it answers 503, and says whether the event may have arrived",
-    "namenode": "the names of all files on HDFS. Landing and queries wait, or fail and are repeated",
-    "datanode": "the files' bytes. Landing and queries wait, or fail and are repeated",
-    "metastore": "the tables' names. Landing goes on; new segments are named when it is back",
-    "presto": "the queries. Events go on landing; a reader gets errors until it is back",
+    "kafka": (
+        "the log of events",
+        "The API cannot log: it answers 503, and says whether the event may have arrived.",
+    ),
+    "namenode": ("the names of all files on HDFS", "Landing and queries wait, or fail and are repeated."),
+    "datanode": ("the files' bytes", "Landing and queries wait, or fail and are repeated."),
+    "metastore": ("the tables' names", "Landing goes on; new segments are named when it is back."),
+    "presto": ("the queries", "Events go on landing; a reader gets errors until it is back."),
 }
+"""What each engine keeps, and what should happen while it is away."""
 STREAM = "The supervisor starts the job again; it ends a landing that was decided, and throws away one that was not"
 
 DRILLS = (
@@ -239,13 +236,13 @@ DRILLS = (
           "Its players get no answer; gunicorn starts another. What was accepted before is in the topic.", kill_worker),
     Drill("api-worker-freeze", f"One of the API's processes is stopped for {FROZEN_SECONDS:.0f} s.",
           "Its players wait; the other process goes on.", freeze_worker),
-    *(Drill(f"{name}-kill", f"{name} is killed. It keeps {what.split('.')[0]}.", f"{what.split('. ')[1]}. "
-            "The supervisor starts it again, with its data.", partial(kill, [name]))
-      for name, what in ENGINES.items()),
-    *(Drill(f"{name}-freeze", f"{name} is stopped for {FROZEN_SECONDS:.0f} s. It keeps {what.split('.')[0]}.",
-            f"{what.split('. ')[1]}.", partial(freeze, name))
-      for name, what in ENGINES.items()),
-    Drill("stream-kill", "The Spark driver is killed at any moment.", f"{STREAM}.", partial(kill, ["stream"])),
+    *(Drill(f"{name}-kill", f"{name} is killed. It keeps {keeps}.",
+            f"{expected} The supervisor starts it again, with its data.", partial(kill, name))
+      for name, (keeps, expected) in ENGINES.items()),
+    *(Drill(f"{name}-freeze", f"{name} is stopped for {FROZEN_SECONDS:.0f} s. It keeps {keeps}.",
+            expected, partial(freeze, name))
+      for name, (keeps, expected) in ENGINES.items()),
+    Drill("stream-kill", "The Spark driver is killed at any moment.", f"{STREAM}.", partial(kill, "stream")),
     Drill("stream-freeze", f"The Spark driver is stopped for {FROZEN_SECONDS:.0f} s.",
           "Events gather in the topic, and land when it goes on.", partial(freeze, "stream")),
     *(Drill(f"stream-dies-{point}", f"The Spark driver dies when {where}.", f"{STREAM}.", partial(die_at, point))
