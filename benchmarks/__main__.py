@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import sys
 import time
 from typing import Any
@@ -14,10 +12,10 @@ import click
 from benchmarks import api, drain, result, stream
 from benchmarks.result import Row
 from lab import console
-from lab.drills.arena import Arena, neighbour
+from lab.drills.arena import Arena, beside
 from lab.errors import LabError
 from lab.settings import Settings
-from lab.steps.context import Lab
+from lab.steps.context import one_at_a_time
 
 PARTS = ("memory", "latency", "questions", "api", "drain")
 """In this order: latency and questions are measured after all those micro-batches."""
@@ -32,13 +30,13 @@ PARTS = ("memory", "latency", "questions", "api", "drain")
 def main(rounds: int, events: int, requests: int, batches: int, only: tuple[str, ...]) -> None:
     """Measure the lab against the usual solution and against the limits."""
     logging.basicConfig(level=logging.CRITICAL)
-    home = Settings.from_env().home
-    environment = neighbour(home.parent / f"{home.name}-bench", os.environ)
-    for variable in [variable for variable in os.environ if variable.startswith("LAB_")]:
-        del os.environ[variable]
-    own = Lab.at(Settings.from_env(environment))
-    shutil.rmtree(own.settings.home, ignore_errors=True)
-    arena = Arena(own, seed=1)
+    own = beside(Settings.from_env(), "bench")
+    with one_at_a_time(own):
+        measure(Arena(own, seed=1), rounds, events, requests, batches, only)
+
+
+def measure(arena: Arena, rounds: int, events: int, requests: int, batches: int, only: tuple[str, ...]) -> None:
+    """Measure what is wanted, in turn, in this arena."""
     rows: list[Row] = []
     details: dict[str, Any] = {}
     wanted = only or PARTS
@@ -47,6 +45,7 @@ def main(rounds: int, events: int, requests: int, batches: int, only: tuple[str,
         rows.extend(measured[0])
         details[name] = measured[1]
 
+    arena.clear()
     try:
         console.say("A lab of its own is started.")
         arena.open()
@@ -59,11 +58,11 @@ def main(rounds: int, events: int, requests: int, batches: int, only: tuple[str,
         if "questions" in wanted:
             console.title("The questions")
             part("questions", stream.questions(arena, rounds))
-        own.registry.stop(["stream"])
+        arena.registry.stop(["stream"])
         if "api" in wanted:
             console.title("Requests to the API")
             part("api", api.measure(arena, requests, rounds))
-        own.registry.stop(["api"])
+        arena.registry.stop(["api"])
         if "drain" in wanted:
             console.title("Draining a topic")
             drain.fill(arena, events)

@@ -7,20 +7,15 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
-from filelock import FileLock, Timeout
 
-from lab import atomic, console
+from lab import console
 from lab.errors import LabError
 from lab.settings import LOOPBACK, Settings, shown_path
 from lab.steps import walk
-from lab.steps.context import Evidence, Lab
+from lab.steps.context import Evidence, Lab, one_at_a_time
 
-MARK = ".lab-home"
-"""The file by which a lab's home is known: only a folder that has it is ever removed."""
 SERVICES = ("api", "stream")
 """What the steps run beside the engines, in the order in which it is stopped."""
 
@@ -32,34 +27,6 @@ def cli(context: click.Context) -> None:
     # All servers of a lab are on loopback: a proxy in the environment is not for them.
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), LOOPBACK, "localhost"]))
     context.obj = Lab.at(Settings.from_env())
-
-
-def claim_home(lab: Lab) -> None:
-    """Make the lab's home, or know it again by its mark. Raises LabError where the folder is somebody else's."""
-    home = lab.settings.home
-    home.mkdir(parents=True, exist_ok=True)
-    if (home / MARK).exists():
-        return
-    if any(home.iterdir()):
-        raise LabError(f"{home} holds files and is not a lab's home: nothing was done.", "check LAB_HOME")
-    atomic.write_text(home / MARK, "This folder is a lab's home: make clean removes it with all that is in it.\n")
-
-
-@contextmanager
-def one_at_a_time(lab: Lab) -> Iterator[None]:
-    """Hold the lab's lock: two steps at once would work against one another."""
-    claim_home(lab)
-    lock = FileLock(lab.settings.home / "make.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise LabError(
-            f"Another make works in this lab ({shown_path(lab.settings.home)}).", "wait until it has ended, or end it"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @cli.command("lab")
@@ -218,27 +185,23 @@ def land_quarantine(lab: Lab) -> None:
 def drill(lab: Lab, name: str | None, seed: int) -> None:
     """Break something in a lab of its own, and see what becomes of the events."""
     from lab.drills import show
-    from lab.drills.arena import Arena, neighbour
+    from lab.drills.arena import Arena, beside
 
     if name is None:
         show.catalogue()
         return
     chosen = show.find(name)
-    home = lab.settings.home.parent / f"{lab.settings.home.name}-drill"
-    environment = neighbour(home, os.environ)
-    for variable in [variable for variable in os.environ if variable.startswith("LAB_")]:
-        del os.environ[variable]  # nothing of the one lab shall reach the other
-    own = Lab.at(Settings.from_env(environment))
+    own = beside(lab.settings, "drill")
     with one_at_a_time(own):
-        stop_all(own)  # what an earlier drill may have left
-        for left in home.iterdir():
-            if left.name not in (MARK, "make.lock"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
         arena = Arena(own, seed)
+        arena.clear()
         passed = False
         try:
             show.run(arena, chosen)
             passed = True
+        except KeyboardInterrupt:
+            console.problem("\nInterrupted.")
+            sys.exit(130)
         finally:
             arena.close(remove=passed)
             if not passed:

@@ -39,6 +39,12 @@ class Arena:
         self.of_deleted_topics: list[Record] = []
         self.begun = time.monotonic()
 
+    def clear(self) -> None:
+        """Stop what an earlier arena in this home left running, and remove its data."""
+        self.close(remove=False)
+        for folder in ("conf", "data", "logs", "run", "tmp"):
+            shutil.rmtree(self.settings.home / folder, ignore_errors=True)
+
     def open(self, prepare: Callable[[Arena], None] | None = None) -> None:
         """Start everything; `prepare` is called when the engines run and nothing has landed."""
         with console.quietly():
@@ -128,6 +134,14 @@ class Arena:
         ]
         topic = [*self.of_deleted_topics, *self.topic_now()]
         return Seen(self.answers, topic, self.rows(" UNION ALL ".join(each)), counts)
+
+
+def beside(settings: Settings, purpose: str) -> Lab:
+    """Another lab beside this one, in a home that is named for its purpose; nothing of this one reaches it."""
+    environment = neighbour(settings.home.parent / f"{settings.home.name}-{purpose}", os.environ)
+    for variable in [variable for variable in os.environ if variable.startswith("LAB_")]:
+        del os.environ[variable]
+    return Lab.at(Settings.from_env(environment))
 
 
 def neighbour(home: Path, environ: Mapping[str, str]) -> dict[str, str]:

@@ -185,9 +185,10 @@ def put_datanode_on_small_disk(arena: Arena) -> None:
     service = arena.registry.wanted()["datanode"]
     arena.registry.stop(["datanode"])
     become_root = () if os.getuid() == 0 else ("--map-root-user",)
-    script = 'mount -t tmpfs -o size=256m tmpfs "$1" && shift && exec "$@"'
+    script = 'mount -t tmpfs -o size=512m tmpfs "$1" && shift && exec "$@"'
     folder = str(arena.settings.data / "datanode")
-    argv = ("unshare", "--mount", *become_root, "sh", "-c", script, "sh", folder, *service.argv)
+    to_the_last = ("-D", "dfs.datanode.round-robin-volume-choosing-policy.additional-available-space=0")  # 1 GB else
+    argv = ("unshare", "--mount", *become_root, "sh", "-c", script, "sh", folder, *service.argv, *to_the_last)
     arena.registry.start(replace(service, argv=argv))
 
 

@@ -6,16 +6,22 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import console
+from filelock import FileLock, Timeout
+
+from lab import atomic, console
 from lab.engines.services import Registry, Service
 from lab.engines.stack import command_environment, last_lines
 from lab.errors import LabError
 from lab.history.record import Recorder
 from lab.settings import ROOT, Settings, shown_path
+
+MARK = ".lab-home"
+"""The file by which a lab's home is known: only a folder that has it is ever removed."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,34 @@ class Lab:
 
         for engine in local_engines(self.settings):
             self.require(engine.name, 1)
+
+
+def claim_home(lab: Lab) -> None:
+    """Make the lab's home, or know it again by its mark. Raises LabError where the folder is somebody else's."""
+    home = lab.settings.home
+    home.mkdir(parents=True, exist_ok=True)
+    if (home / MARK).exists():
+        return
+    if any(home.iterdir()):
+        raise LabError(f"{home} holds files and is not a lab's home: nothing was done.", "check LAB_HOME")
+    atomic.write_text(home / MARK, "This folder is a lab's home: make clean removes it with all that is in it.\n")
+
+
+@contextmanager
+def one_at_a_time(lab: Lab) -> Iterator[None]:
+    """Hold the lab's lock: two steps at once would work against one another."""
+    claim_home(lab)
+    lock = FileLock(lab.settings.home / "make.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LabError(
+            f"Another make works in this lab ({shown_path(lab.settings.home)}).", "wait until it has ended, or end it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def code_version() -> dict[str, str]:
