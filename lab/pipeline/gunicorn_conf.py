@@ -51,10 +51,11 @@ wsgi_app = "lab.pipeline.game_api:wsgi()"
 bind = f"{LOOPBACK}:{_settings.api_port}"
 proc_name = "game-api"
 
-# Two processes, for two cores; threads, since a request mostly waits for Kafka.
+# Two processes, for two cores; threads, since a request mostly waits for Kafka. More of them would take turns at the
+# interpreter's lock more often than they work.
 workers = 2
 worker_class = "gthread"
-threads = 16
+threads = 8
 # Each worker makes its own connections and threads: none would survive a fork.
 preload_app = False
 # Seconds. An answer takes at most 10; a worker that is asked to end may answer, and flush, before it is killed.
