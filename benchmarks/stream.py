@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import median, quantiles
@@ -27,6 +27,7 @@ from lab.settings import ROOT
 
 RATE = 200.0
 WINDOW_SECONDS, COURSE_WINDOW_SECONDS = 15.0, 25.0
+WARM_SECONDS = 90.0
 COURSE_TRIGGER = "10"
 LOOK_SECONDS = 0.1
 """What the observer waits between two queries."""
@@ -73,15 +74,15 @@ class NewOfCourse:
 
     arena: Arena
     newest: str = ""
-    refused: int = 0
+    refusals: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
 
     def __call__(self) -> set[str]:
         sql = "SELECT timestamp, json_extract_scalar(raw_event, '$.event_id') FROM course_swords"
         try:
             rows = queries.ask(self.arena.settings, f"{sql} WHERE timestamp >= '{self.newest}'").rows
-        except LabError:
-            self.refused += 1  # Presto has met a file that was half written: such files are in the table's folder
+        except LabError as error:
+            self.refusals.append(str(error))  # Presto met a file that was half written: they are in the table's folder
             return set()
         self.newest = max([self.newest, *(when for when, _ in rows)])
         new = {event_id for _, event_id in rows} - self.known
@@ -107,24 +108,28 @@ def window(arena: Arena, look: Look, seconds: float, seed: int) -> list[float]:
     return [visible[event_id] - when for event_id, when in answered.items()]
 
 
-def warm(arena: Arena, look: Look, seed: int) -> None:
-    """Traffic, until events have been visible for a while; and then quiet."""
-    with pace(arena, RATE, 90.0, seed):
-        for _ in range(10):
-            arena.until(look, "an event is visible in Presto")
-    calm(arena, look)
+def warm(arena: Arena, looks: Sequence[Look], seed: int) -> None:
+    """Traffic, until each of these has shown new events for a while."""
+    with pace(arena, RATE, WARM_SECONDS, seed) as playing:
+        while playing.poll() is None:
+            for look in looks:
+                look()
+            time.sleep(1)  # the rhythm of the looks
+    calm(arena, looks)
 
 
-def calm(arena: Arena, look: Look) -> None:
+def calm(arena: Arena, looks: Sequence[Look]) -> None:
     """Return when nothing new has become visible for longer than the usual solution's trigger.
 
-    A job that is suspended while it writes leaves a file that stays half-written.
+    So that nobody is suspended while it writes: the usual solution's file would stay half-written in its table, and
+    HDFS would give up on it.
     """
     quiet_since = time.monotonic()
 
     def quiet() -> bool:
         nonlocal quiet_since
-        if look():
+        new = [look() for look in looks]
+        if any(new):
             quiet_since = time.monotonic()
         return time.monotonic() - quiet_since > float(COURSE_TRIGGER) + 2
 
@@ -144,33 +149,32 @@ def resume(arena: Arena, name: str) -> None:
 def latency(arena: Arena, rounds: int) -> tuple[list[Row], dict[str, Any]]:
     """Windows of traffic, in turn for the lab's stream and for the usual one; who is not measured is suspended."""
     settings = arena.settings
-    ours_look, course_look = NewSwords(arena, dict.fromkeys(range(settings.partitions), -1)), NewOfCourse(arena)
-    warm(arena, ours_look, seed=1)
-    folder, log = "/bench/course-stream", arena.lab.log("control")
-    location = f"hdfs://{settings.hdfs}{folder}/purchase_sword"
+    folder = "/bench/course-stream"
     with console.quietly():
         arena.lab.run(["hdfs", "dfs", "-mkdir", "-p", f"{folder}/purchase_sword"], 60)
-        arena.lab.start("control", ["spark-submit", "benchmarks/rivals/course_job.py", folder, COURSE_TRIGGER], 15.0)
     queries.ask(
         settings,
         "CREATE TABLE course_swords (raw_event varchar, timestamp varchar) "
-        f"WITH (external_location = '{location}', format = 'PARQUET')",
+        f"WITH (external_location = 'hdfs://{settings.hdfs}{folder}/purchase_sword', format = 'PARQUET')",
     )
+    log = arena.lab.log("control")
+    with console.quietly():
+        arena.lab.start("control", ["spark-submit", "benchmarks/rivals/course_job.py", folder, COURSE_TRIGGER], 15.0)
     arena.until(lambda: "streaming" in log.read_text(), "the usual solution streams")
-    suspend(arena, "stream")
-    warm(arena, course_look, seed=2)
-    resume(arena, "stream")
-    arena.await_landed()
+    course = NewOfCourse(arena)
+    ours = NewSwords(arena, dict.fromkeys(range(settings.partitions), -1))
+    looks: dict[str, Look] = {"ours": ours, "theirs": course}
+    warm(arena, list(looks.values()), seed=1)
+    if not course.known:
+        raise LabError(f"The usual solution shows nothing; its log: {log}. {course.refusals[-1:]}", "make bench")
+    arena.say("both are warm")
     found: dict[str, list[list[float]]] = {"ours": [], "theirs": []}
     for number in range(rounds):
-        for name, look, seconds, other in (
-            ("ours", ours_look, WINDOW_SECONDS, "control"),
-            ("theirs", course_look, COURSE_WINDOW_SECONDS, "stream"),
-        ):
+        for name, seconds, other in (("ours", WINDOW_SECONDS, "control"), ("theirs", COURSE_WINDOW_SECONDS, "stream")):
+            calm(arena, list(looks.values()))
             suspend(arena, other)
             try:
-                calm(arena, look)
-                found[name].append(window(arena, look, seconds, seed=10 + 2 * number + (name == "ours")))
+                found[name].append(window(arena, looks[name], seconds, seed=10 + 2 * number + (name == "ours")))
             finally:
                 resume(arena, other)
         arena.say(
@@ -184,7 +188,7 @@ def latency(arena: Arena, rounds: int) -> tuple[list[Row], dict[str, Any]]:
     return [
         row(f"{name}, p50", p50s["ours"], p50s["theirs"], "s", 1, 0.5, judged="ours"),
         row(f"{name}, p99", p99s["ours"], p99s["theirs"], "s", 2.5, 2.5, judged="ours"),
-    ], {"p50": p50s, "p99": p99s, "queries that met a half-written file of the usual solution": course_look.refused}
+    ], {"p50": p50s, "p99": p99s, "queries that met a half-written file of the usual solution": len(course.refusals)}
 
 
 def p99(seconds: list[float]) -> float:

@@ -50,8 +50,7 @@ def compact_segment(
             file.topic, file.topic_id, file.partition, start, end, "compaction"
         )
     staged = {}
-    for (topic_id, partition), file in ranges.items():
-        folder = f"compacted/t={topic_id}/p={partition}"
-        for written in warehouse.hdfs.entries(f"{warehouse.root}/staging/{folder}"):  # one, or none when none is kept
-            staged[f"{folder}/{written}"] = file.name
+    for path in warehouse.hdfs.matching(f"{warehouse.staging}/compacted/t=*/p=*/*.parquet"):
+        topic_id, partition = (folder.split("=", 1)[1] for folder in path.split("/")[-3:-1])
+        staged[path] = ranges[topic_id, int(partition)].name
     warehouse.replace(shelf, staged)

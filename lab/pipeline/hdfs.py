@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 
@@ -25,10 +26,18 @@ class Hdfs:
 
     def entries(self, folder: str) -> dict[str, int]:
         """The names in a folder, sorted, and the size of each in bytes; none where there is no such folder."""
-        if not self._files.exists(self._path(folder)):
+        try:
+            listed = self._files.listStatus(self._path(folder))
+        except Py4JJavaError as error:
+            if error.java_exception.getClass().getSimpleName() != "FileNotFoundException":
+                raise
             return {}
-        listed = self._files.listStatus(self._path(folder))
         return dict(sorted((str(status.getPath().getName()), int(status.getLen())) for status in listed))
+
+    def matching(self, pattern: str) -> dict[str, int]:
+        """The paths that fit a pattern, sorted, and the size of each in bytes."""
+        found = self._files.globStatus(self._path(pattern))
+        return dict(sorted((str(status.getPath().toUri().getPath()), int(status.getLen())) for status in found))
 
     def modified(self, path: str) -> float:
         """When something was last put into or taken out of a folder, in seconds since 1970."""

@@ -26,7 +26,7 @@ from lab.pipeline.faults import reach
 from lab.pipeline.layout import LandedFile
 from lab.pipeline.recent import ALWAYS, Keys, RecentEvents, read_keys
 from lab.pipeline.transforms import AHEAD_SECONDS, shape
-from lab.pipeline.warehouse import Warehouse
+from lab.pipeline.warehouse import StagedFile, Warehouse
 from lab.settings import Settings
 
 MOST_RECORDS = 400_000
@@ -112,7 +112,7 @@ class Landing:
                 f"The topic {self.topic} was deleted and made again: the job starts anew.", "make step-6"
             )
         if first.offsets:
-            grown = self.warehouse.land(self._files(staged.folder, first.offsets))
+            grown = self.warehouse.land(self._staged_files(staged.folder, first.offsets))
             self.recent.add(first.keys)
             compact(self.spark, self.warehouse, grown)
         self.warehouse.clear_staging()
@@ -134,8 +134,9 @@ class Landing:
             *[F.max(column).alias(f"last_{p}") for p, column in enumerate(here)],
             F.unhex(F.array_join(F.collect_list("event_key"), "")).alias("keys"),
         )
-        written = observed.drop("event_key").withColumn("p", F.col("kafka_partition"))
-        written.write.partitionBy("table_name", "day", "p").parquet(f"{self.warehouse.url}/staging/{folder}")
+        place = F.concat_ws(".", "table_name", "day", "kafka_partition").alias("place")
+        written = observed.select(place, "*").drop("event_key", "table_name", "day")
+        written.write.partitionBy("place").parquet(f"{self.warehouse.url}/staging/{folder}")
         found = seen.get
         filled = [p for p in self.partitions if found[f"last_{p}"] is not None]
         return Staged(
@@ -146,24 +147,22 @@ class Landing:
         )
 
     def _staged_rows(self, folder: str) -> DataFrame:
-        rows = self.spark.read.parquet(f"{self.warehouse.url}/staging/{folder}").drop("p")
-        return rows.withColumn("day", F.col("day").cast("string"))  # Spark takes a folder's name for a date
+        rows = self.spark.read.parquet(f"{self.warehouse.url}/staging/{folder}")
+        table, day = (F.split_part("place", F.lit("."), F.lit(part)) for part in (1, 2))
+        return rows.select(table.alias("table_name"), day.alias("day"), "*").drop("place")
 
-    def _files(self, folder: str, offsets: dict[int, tuple[int, int]]) -> list[tuple[str, str, str, LandedFile]]:
-        """The staged files, as `Warehouse.land` takes them."""
-        hdfs, root = self.warehouse.hdfs, f"{self.warehouse.root}/staging"
-        found = []
-        for table in _folders(hdfs.entries(f"{root}/{folder}"), "table_name="):
-            for day in _folders(hdfs.entries(f"{root}/{folder}/table_name={table}"), "day="):
-                above = f"{folder}/table_name={table}/day={day}"
-                for partition in _folders(hdfs.entries(f"{root}/{above}"), "p="):
-                    files = list(hdfs.entries(f"{root}/{above}/p={partition}"))
-                    if len(files) != 1:
-                        raise OSError(f"{len(files)} staged files for {above}/p={partition}: expected one")
-                    start, end = offsets[int(partition)]
-                    file = LandedFile(self.topic, self.topic_id, int(partition), start, end, self.landed_by)
-                    found.append((f"{above}/p={partition}/{files[0]}", table, day, file))
-        return found
+    def _staged_files(self, folder: str, offsets: dict[int, tuple[int, int]]) -> list[StagedFile]:
+        """What stands in a folder of the staging area, and the names that it is to have."""
+        found: dict[str, StagedFile] = {}
+        for path, size in self.warehouse.hdfs.matching(f"{self.warehouse.staging}/{folder}/place=*/*.parquet").items():
+            place = path.split("/")[-2].removeprefix("place=")
+            if place in found:
+                raise OSError(f"There are two staged files for {place}: expected one.")
+            table, day, partition = place.split(".")
+            start, end = offsets[int(partition)]
+            file = LandedFile(self.topic, self.topic_id, int(partition), start, end, self.landed_by)
+            found[place] = StagedFile(path, size, table, day, file)
+        return list(found.values())
 
     def _repeats(self, staged: DataFrame, unsure: NDArray[numpy.int64]) -> list[tuple[int, int]]:
         """Partition and offset of each unsure row whose event stands elsewhere: in a table, or earlier in `staged`."""
@@ -228,7 +227,3 @@ class Staged:
     rows: dict[str, int]
     offsets: dict[int, tuple[int, int]]
     keys: Keys
-
-
-def _folders(names: dict[str, int], prefix: str) -> list[str]:
-    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]

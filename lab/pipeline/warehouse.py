@@ -44,6 +44,17 @@ class Shelf:
         return sum(self.files.values())
 
 
+@dataclass(frozen=True)
+class StagedFile:
+    """A file that was written out of sight: where, how large (bytes), for which table and day, and what it holds."""
+
+    path: str
+    size: int
+    table: str
+    day: str
+    holds: LandedFile
+
+
 class Warehouse:
     """All segments, as the one process knows them that may change them (see `landing.only_writer`)."""
 
@@ -51,6 +62,7 @@ class Warehouse:
         self.hdfs = Hdfs(spark, settings.hdfs)
         self._settings = settings
         self.root = settings.tables
+        self.staging = f"{self.root}/staging"
         self.url = f"hdfs://{settings.hdfs}{settings.tables}"
         self._end_decided_landing()
         self.clear_staging()
@@ -105,60 +117,60 @@ class Warehouse:
     # --- a landing ---
 
     def clear_staging(self) -> None:
-        self.hdfs.delete(f"{self.root}/staging")
-        self.hdfs.make_folder(f"{self.root}/staging")
+        self.hdfs.delete(self.staging)
 
-    def land(self, staged: Iterable[tuple[str, str, str, LandedFile]]) -> list[Shelf]:
-        """Make staged files visible: (path below staging, table, day, what it holds) each. The segments that grew."""
+    def land(self, staged: Iterable[StagedFile]) -> list[Shelf]:
+        """Make staged files visible. The segments that grew."""
         grown: dict[Segment, Shelf] = {}
-        for path, table, day, file in staged:
-            shelf = self.open_shelf(table, day)
-            decided = f"{self.root}/staging/decided/{shelf.segment.folder}"
+        files: dict[Segment, dict[str, int]] = {}
+        for file in staged:
+            shelf = self.open_shelf(file.table, file.day)
+            decided = f"{self.staging}/decided/{shelf.segment.folder}"
             if shelf.segment not in grown:
                 self.hdfs.make_folder(decided)
-                grown[shelf.segment] = shelf
-            self.hdfs.rename(f"{self.root}/staging/{path}", f"{decided}/{file.name}")
+                grown[shelf.segment], files[shelf.segment] = shelf, {}
+            self.hdfs.rename(file.path, f"{decided}/{file.holds.name}")
+            files[shelf.segment][file.holds.name] = file.size
         reach("before-decision")
-        self.hdfs.rename(f"{self.root}/staging/decided", f"{self.root}/landing")
+        self.hdfs.rename(f"{self.staging}/decided", f"{self.root}/landing")
         reach("after-decision")
         new = [segment for segment, shelf in grown.items() if not shelf.files]
         for segment, shelf in grown.items():
-            shelf.files.update(self._publish(segment))
+            self._publish(segment, files[segment], segment in new)
+            shelf.files.update(files[segment])
         reach("before-cleaning")
         self.hdfs.delete(f"{self.root}/landing")
         self._name(new)
         return list(grown.values())
 
-    def _publish(self, segment: Segment) -> dict[str, int]:
-        """Rename the files of a decided landing into their segment, and say which."""
+    def _publish(self, segment: Segment, names: Iterable[str], new: bool) -> None:
+        """Rename the files of a decided landing into their segment, a `new` one or one that has files already."""
         source, target = f"{self.root}/landing/{segment.folder}", f"{self.root}/tables/{segment.folder}"
-        files = self.hdfs.entries(source)
-        self.hdfs.make_folder(target)
-        for name in files:
+        if new:
+            self.hdfs.make_folder(target)
+        for name in names:
             self.hdfs.rename(f"{source}/{name}", f"{target}/{name}")
             reach("between-renames")
-        return files
 
     def _end_decided_landing(self) -> None:
         for segment in self._segments(f"{self.root}/landing"):
-            self._publish(segment)
+            self._publish(segment, self.hdfs.entries(f"{self.root}/landing/{segment.folder}"), new=True)
         self.hdfs.delete(f"{self.root}/landing")
 
     # --- a new generation ---
 
     def replace(self, shelf: Shelf, staged: dict[str, str]) -> None:
-        """Let these staged files (path below staging: name) be all that a segment holds, from one moment to the next.
+        """Let these staged files (path: name) be all that a segment holds, from one moment to the next.
 
         Queries that have begun go on with the old files; `remove_old` removes them when no query can need them.
         """
         old, new = shelf.segment, shelf.segment.next_generation
-        staging = f"{self.root}/staging"
-        self.hdfs.make_folder(f"{staging}/generation")
+        self.hdfs.make_folder(f"{self.staging}/generation")
         for path, name in staged.items():
-            self.hdfs.rename(f"{staging}/{path}", f"{staging}/generation/{name}")
-        files = self.hdfs.entries(f"{staging}/generation")
+            self.hdfs.rename(path, f"{self.staging}/generation/{name}")
+        files = self.hdfs.entries(f"{self.staging}/generation")
         reach("before-new-generation")
-        self.hdfs.rename(f"{staging}/generation", f"{self.root}/tables/{new.folder}")
+        self.hdfs.rename(f"{self.staging}/generation", f"{self.root}/tables/{new.folder}")
         reach("after-new-generation")
         shelf.segment, shelf.files = new, files
         self._old[old] = time.time()

@@ -13,12 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
 
+from lab import console
 from lab.drills import control, drills
 from lab.drills.arena import Arena
 from lab.drills.drills import DRILLS, Drill
 from lab.ledger import account, files
+from lab.pipeline import queries
 from lab.pipeline.compaction import MOST_FILES
+from lab.pipeline.layout import Segment
+from lab.settings import LOOPBACK
+from lab.steps import step_6_spark_stream
 from lab.steps.context import Lab
 from tests.integration.conftest import new_lab
 
@@ -59,9 +65,10 @@ def grid() -> list[Drill]:
     if not LONG:
         return [drill for drill in shared if drill.name in SHORT]
     chance = random.Random(SEED)
-    # What needs a lab that is whole comes first: the second fault meets what the first has left.
     engines = [drill for drill in shared if drill.name.endswith(("-kill", "-freeze"))]
-    return shared + [pair(*chance.sample(engines, 2)) for _ in range(PAIRS)]
+    pairs = [chance.sample(engines, 2) for _ in range(PAIRS)]
+    # After everything nothing is left that could be broken.
+    return shared + [pair(*sorted(two, key=lambda drill: drill.name == "everything-kill")) for two in pairs]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +107,7 @@ def test_the_control_run_fails_the_checks_that_the_lab_passes(arena: Arena) -> N
 @pytest.mark.parametrize("drill", grid(), ids=lambda drill: drill.name)
 def test_a_fault_loses_and_doubles_nothing(arena: Arena, drill: Drill) -> None:
     print(f"FAULTS_SEED={SEED}")
+    arena.await_recovery()  # from what a drill that failed has left
     outcome = drills.run(arena, drill)
     print(replace(outcome, checks=[]))
     assert not outcome.failed
@@ -112,6 +120,31 @@ def test_the_files_of_a_segment_stay_few(arena: Arena) -> None:
     shown = Counter(entry.segment for entry in files.landed_files(arena.settings))
     assert max(shown.values()) <= MOST_FILES + 4
     assert any(entry.landed and entry.landed.landed_by == "compaction" for entry in files.landed_files(arena.settings))
+
+
+def test_files_that_no_query_can_need_any_more_are_removed(arena: Arena) -> None:
+    settings = arena.settings
+    webhdfs = f"http://{LOOPBACK}:{settings.namenode_http_port}/webhdfs/v1{settings.tables}/tables"
+
+    def there(segment: Segment) -> bool:
+        return requests.get(f"{webhdfs}/{segment.folder}?op=GETFILESTATUS", timeout=10).ok
+
+    compacted = [segment for segment in files.segments(settings) if segment.generation]
+    old = [replace(segment, generation=segment.generation - 1) for segment in compacted]
+    kept = [segment for segment in old if there(segment)]
+    assert kept, "files that queries may still read are there"
+    counts = queries.ask(settings, "SELECT count(*) FROM purchases").value
+    long_ago = {"op": "SETTIMES", "modificationtime": "1000", "user.name": "lab"}
+    for segment in kept:
+        folder = segment.folder.rpartition("/")[0]
+        requests.put(f"{webhdfs}/{folder}", params=long_ago, timeout=10).raise_for_status()
+    arena.registry.stop(["stream"])
+    with console.quietly():
+        step_6_spark_stream.start(arena.lab)
+    arena.until(lambda: not any(map(there, kept)), "old files are gone")
+    assert all(map(there, compacted))
+    assert queries.ask(settings, "SELECT count(*) FROM purchases").value == counts
+    close_account(arena)
 
 
 @pytest.mark.skipif(not LONG, reason="needs a lab of its own: FAULTS=long runs it")

@@ -327,10 +327,15 @@ def test_a_new_event_type_is_one_declaration_and_one_route(lab: RunningLab, tmp_
         path = copy / "lab" / "pipeline" / file
         assert anchor in path.read_text()
         path.write_text(path.read_text().replace(anchor, addition[1] + anchor, 1))
+    contract = copy / "lab" / "pipeline" / "events.py"
+    known = 'ITEM = (Field("type", required=True), '
+    assert known in contract.read_text()
+    contract.write_text(contract.read_text().replace(known, known + 'Field("colour"), '))  # and a field of its own
     other = RunningLab(lab.settings, lab.environment, copy)
     before = close_account(lab)
     common = {"event_id": str(uuid.uuid4()), "event_time": datetime.now(timezone.utc).isoformat(), "Host": "early"}
     early = {**make_event("purchase_sword", {"type": "hatchet", "cost": 3}, common), "event_type": "purchase_axe"}
+    early["colour"] = "red"
     producer = KafkaProducer(bootstrap_servers=lab.settings.kafka)
     producer.send("events", json.dumps(early).encode()).get(10)
     producer.close()
@@ -343,7 +348,9 @@ def test_a_new_event_type_is_one_declaration_and_one_route(lab: RunningLab, tmp_
     other.make("land-quarantine")
     other.make("land-quarantine")  # nothing is landed twice
     close_account(lab)
-    assert rows(lab, "SELECT type, landed_by FROM purchases WHERE host = 'early'") == [("hatchet", "quarantine")]
+    hatchets = rows(lab, "SELECT type, landed_by, colour FROM purchases WHERE host = 'early'")
+    assert hatchets == [("hatchet", "quarantine", "red")]
+    assert rows(lab, "SELECT DISTINCT colour FROM purchases WHERE host <> 'early'") == [(None,)]  # of older files too
     assert rows(lab, "SELECT count(*) FROM quarantine") == [(quarantined - 1,)]
     answer = requests.get(f"{lab.settings.api}/purchase_an_axe/battle_axe", timeout=10)
     assert answer.status_code == 200, answer.text
