@@ -46,6 +46,7 @@ def measure(arena: Arena, rounds: int, events: int, requests: int, batches: int,
         details[name] = measured[1]
 
     arena.clear()
+    measured = False
     try:
         console.say("A lab of its own is started.")
         arena.open()
@@ -67,8 +68,9 @@ def measure(arena: Arena, rounds: int, events: int, requests: int, batches: int,
             console.title("Draining a topic")
             drain.fill(arena, events)
             part("drain", drain.measure(arena, events, rounds))
+        measured = True
     finally:
-        arena.close()
+        arena.close(remove=measured)
     console.title("In all")
     result.show(rows)
     seconds = time.monotonic() - arena.begun

@@ -59,8 +59,10 @@ class Arena:
 
     def close(self, remove: bool = True) -> None:
         """Stop everything, and remove the home."""
-        self.registry.stop(("api", "stream", "control"))
-        stack.stop(self.settings)
+        try:
+            self.registry.stop(("api", "stream", "control"))
+        finally:
+            stack.stop(self.settings)
         if remove:
             shutil.rmtree(self.settings.home)
 

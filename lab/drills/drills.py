@@ -18,6 +18,7 @@ from lab.drills.arena import Arena
 from lab.drills.load import Load
 from lab.drills.verdict import judge
 from lab.engines.services import family
+from lab.errors import LabError
 from lab.ledger.account import Check
 from lab.pipeline import event_log, faults
 from lab.steps import step_2_create_topic, step_6_spark_stream
@@ -166,11 +167,12 @@ def remove_checkpoint(arena: Arena, load: Load) -> None:
     arena.say("the stream was stopped, its checkpoint removed, and it was started again")
 
 
-def set_clock_back(arena: Arena, load: Load) -> None:
+def set_clock(seconds: int, wrong: str, arena: Arena, load: Load) -> None:
+    """Let the API's clock be wrong by so many seconds, and then right again."""
     service = arena.registry.wanted()["api"]
-    arena.registry.start(replace(service, env={**service.env, "LAB_CLOCK_SHIFT": "-90000"}))
-    arena.say("the API runs with a clock that is 25 hours behind")
-    load.await_accepted(100)
+    arena.registry.start(replace(service, env={**service.env, "LAB_CLOCK_SHIFT": str(seconds)}))
+    arena.say(f"the API runs with a clock that is {wrong}")
+    load.await_accepted(200)
     arena.registry.start(service)
     arena.say("the API runs with the right clock again")
 
@@ -195,7 +197,10 @@ def put_datanode_on_small_disk(arena: Arena) -> None:
 def fill_disk(arena: Arena, load: Load) -> None:
     datanode = arena.process("datanode")
     folder = arena.settings.data / "datanode"
-    ballast = Path(f"/proc/{datanode.pid}/root") / folder.relative_to("/") / "ballast"
+    disk = Path(f"/proc/{datanode.pid}/root") / folder.relative_to("/")
+    if disk.stat().st_dev == arena.settings.data.stat().st_dev:
+        raise LabError("The DataNode does not run on its small disk: nothing was filled.", "make drill-full-disk")
+    ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
             while True:
@@ -258,7 +263,11 @@ DRILLS = (
     Drill("copies-and-rubbish", "Another producer writes copies of events, and what is no event.",
           "Copies go to repeats, rubbish to quarantine, and the stream goes on.", write_copies_and_rubbish),
     Drill("clock-set-back", "The API's clock is set back by 25 hours for a while.",
-          "Events land in the day that they name. None is taken for a copy, none is missed.", set_clock_back),
+          "Events land in the day that they name. None is taken for a copy, none is missed.",
+          partial(set_clock, -90_000, "25 hours behind")),
+    Drill("clock-set-ahead", "The API's clock is set ahead by 12 seconds for a while.",
+          "Its times are later than Kafka's. Copies that come when Kafka's have caught up are still known as copies.",
+          partial(set_clock, 12, "12 seconds ahead")),
     Drill("full-disk", "The DataNode's disk, a small one for this drill, is filled to the last byte.",
           "The API goes on accepting, since Kafka's disk is another. Landing fails, and catches up when there is room.",
           fill_disk, put_datanode_on_small_disk),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import reduce
 
 import numpy
@@ -24,7 +25,7 @@ from lab.pipeline.compaction import compact
 from lab.pipeline.events import EVENT_TYPES, QUARANTINE, REPEATS, tables
 from lab.pipeline.faults import reach
 from lab.pipeline.layout import LandedFile
-from lab.pipeline.recent import ALWAYS, Keys, RecentEvents, read_keys
+from lab.pipeline.recent import ALWAYS, MOST, Keys, RecentEvents, read_keys
 from lab.pipeline.transforms import AHEAD_SECONDS, shape
 from lab.pipeline.warehouse import StagedFile, Warehouse
 from lab.settings import Settings
@@ -83,7 +84,8 @@ class Landing:
         self.warehouse = Warehouse(spark, settings)
         ends = self.warehouse.ends(self.topic_id)
         self.starts = {partition: ends.get(partition, 0) for partition in self.partitions}
-        self.recent = RecentEvents(self._horizon())
+        horizon = self._horizon()
+        self.recent = RecentEvents(horizon, ahead=self._ahead(horizon))
         self._seen = self._what_is_seen()
 
     def rows(self, records: DataFrame) -> DataFrame:
@@ -221,6 +223,16 @@ class Landing:
                 if latest is not None:
                     return int(latest)
         return ALWAYS
+
+    def _ahead(self, horizon: int) -> list[int]:
+        """The hashes of the events that have landed with a time after the horizon: one that could not be trusted."""
+        first = "" if horizon == ALWAYS else str(datetime.fromtimestamp(horizon / 1e6, timezone.utc).date())
+        paths = [path for day in self.warehouse.days() if day >= first for path in self._event_files(day)]
+        if not paths:
+            return []
+        rows = self.spark.read.schema("event_id string, event_time string").parquet(*paths)
+        late = rows.where(F.expr("unix_micros(try_to_timestamp(event_time))") > horizon)
+        return [row[0] for row in late.select(F.xxhash64("event_id")).limit(MOST + 1).collect()]
 
 
 @dataclass(frozen=True)

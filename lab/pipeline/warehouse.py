@@ -140,7 +140,8 @@ class Warehouse:
             shelf.files.update(files[segment])
         reach("before-cleaning")
         self.hdfs.delete(f"{self.root}/landing")
-        self._name(new)
+        if new:
+            self._name(new)
         return list(grown.values())
 
     def _publish(self, segment: Segment, names: Iterable[str], new: bool) -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from lab.pipeline.recent import UNTRUSTED, Keys, RecentEvents, read_keys
 
-EVENTS = st.tuples(st.integers(0, 60), st.integers(0, 60))
-"""(hash, time): few of each, so that copies come by themselves."""
+EVENTS = st.tuples(st.integers(0, 60), st.integers(0, 60), st.booleans())
+"""(hash, time, whether it is trusted when it lands): few of each, so that copies come by themselves."""
 
 
 def keys(*events: tuple[int, int]) -> Keys:
@@ -42,6 +42,21 @@ def test_an_event_before_the_horizon_or_without_a_trusted_time_is_unsure() -> No
     assert RecentEvents().unsure(keys((2, UNTRUSTED))).tolist() == [2]
 
 
+def test_a_copy_with_a_trusted_time_of_an_event_without_one_is_unsure() -> None:
+    """The first came from a clock that was ahead; when the copy came, Kafka's time had caught up."""
+    recent = RecentEvents(horizon=100)
+    recent.add(keys((1, UNTRUSTED)))
+    assert recent.unsure(keys((1, 150), (2, 151))).tolist() == [1]
+    assert RecentEvents(horizon=100, ahead=[1]).unsure(keys((1, 150), (2, 151))).tolist() == [1]
+
+
+def test_with_too_many_untrusted_times_every_event_is_looked_up() -> None:
+    recent = RecentEvents(horizon=100, most=3)
+    recent.add(keys(*((n, UNTRUSTED) for n in range(4))))
+    assert recent.unsure(keys((2, 150), (9, 2**62))).tolist() == [2, 9]
+    assert RecentEvents(most=3, ahead=range(4)).unsure(keys((9, 150))).tolist() == [9]
+
+
 def test_the_memory_is_bounded_and_what_is_forgotten_is_unsure() -> None:
     recent = RecentEvents(most=1000)
     for start in range(0, 500_000, 10_000):
@@ -53,12 +68,12 @@ def test_the_memory_is_bounded_and_what_is_forgotten_is_unsure() -> None:
 
 
 @given(st.lists(st.lists(EVENTS, max_size=30), max_size=12), st.integers(2, 40))
-def test_no_copy_is_ever_taken_for_a_new_event(landings: list[list[tuple[int, int]]], most: int) -> None:
+def test_no_copy_is_ever_taken_for_a_new_event(landings: list[list[tuple[int, int, bool]]], most: int) -> None:
     """An event's time is a part of it here: the same hash at another time is another event's."""
     recent, landed = RecentEvents(most=most), set()
     recent._young = []
     for landing in landings:
-        events = [(hash_ * 100 + at, at) for hash_, at in landing]
+        events = [(hash_ * 100 + at, at if trusted else UNTRUSTED) for hash_, at, trusted in landing]
         unsure = set(recent.unsure(keys(*events)).tolist())
         for place, (hash_, _) in enumerate(events):
             again = hash_ in landed or hash_ in {other for other, _ in events[:place]}
