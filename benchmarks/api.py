@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -11,11 +10,11 @@ from contextlib import contextmanager
 
 import requests
 
+from benchmarks.processes import running
 from benchmarks.result import Row, row
 from lab.drills.arena import Arena, free_ports
-from lab.engines.stack import command_environment
 from lab.errors import LabError
-from lab.settings import LOOPBACK, ROOT
+from lab.settings import LOOPBACK
 
 CLIENTS = 16
 OURS, COURSE, IDLE = "ours", "the usual API", "a route that does nothing"
@@ -25,16 +24,9 @@ OURS, COURSE, IDLE = "ours", "the usual API", "a route that does nothing"
 def server(arena: Arena, name: str, argv: list[str], port: int) -> Iterator[str]:
     """A server that answers at the address, for as long as it is needed."""
     address = f"http://{LOOPBACK}:{port}"
-    log = arena.settings.logs / f"{name}.log"
-    environment = {**os.environ, **command_environment(arena.settings)}
-    with log.open("a") as output:
-        process = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=output, stderr=output)
-        try:
-            arena.until(lambda: answers(address), f"{name} answers", 30)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(20)
+    with running(arena.settings, argv, arena.settings.logs / f"{name}.log"):
+        arena.until(lambda: answers(address), f"{name} answers", 30)
+        yield address
 
 
 def answers(address: str) -> bool:

@@ -6,17 +6,14 @@ turns, and each writes to a folder of its own, which is removed afterwards.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import time
 from dataclasses import replace
 
 import requests
 
+from benchmarks.processes import submit
 from benchmarks.result import Row, row
 from lab import console
 from lab.drills.arena import Arena
-from lab.engines.stack import command_environment, last_lines
 from lab.errors import LabError
 from lab.ledger import files
 from lab.pipeline import event_log, queries
@@ -25,7 +22,6 @@ from lab.steps import step_2_create_topic, step_7_create_tables
 from lab.steps.context import Lab
 
 TOPIC = "drain"
-MOST_SECONDS = 600
 OURS, COURSE, COPY = "ours", "the usual solution", "a raw copy"
 
 
@@ -38,26 +34,6 @@ def fill(arena: Arena, events: int) -> None:
     held = sum(event_log.end_offsets(settings.kafka, TOPIC).values())
     if held != events:
         raise LabError(f"The topic holds {held} records instead of {events}.", "make bench")
-
-
-def submit(settings: Settings, *argv: str) -> tuple[float, str]:
-    """Run a Spark job to its end: the seconds that it took, and what it printed. Raises LabError when it fails."""
-    log = settings.logs / "benchmark.log"
-    environment = {**os.environ, **command_environment(settings)}
-    begun = time.monotonic()
-    with log.open("a") as errors:
-        done = subprocess.run(
-            ["spark-submit", *argv],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            timeout=MOST_SECONDS,
-        )
-    seconds = time.monotonic() - begun
-    if done.returncode != 0:
-        raise LabError(f"{argv[0]} failed; its log: {log}\n{done.stdout[-1000:]}{last_lines(log)}", "make bench")
-    return seconds, done.stdout
 
 
 def remove(settings: Settings, folder: str) -> None:

@@ -2,39 +2,52 @@
 
 python -m benchmarks.pace RATE SECONDS SEED OUT
 
-Writes a line for each sword that was bought: the event's id, and when the answer came, in seconds since 1970.
+Writes JSON: how many requests were sent, how many of them failed (5xx), how many seconds that took, and for each sword
+that was bought the event's id and when the answer came, in seconds since 1970.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 import requests
 
+from lab import atomic
 from lab.pipeline import traffic
 from lab.settings import Settings
 
 THREADS = 8
 
 
-def play(
-    settings: Settings, lines: list[traffic.Line], pause: float, begin: float, ended: threading.Event
-) -> list[str]:
-    noted = []
+@dataclass
+class Played:
+    """What one player has done."""
+
+    requests: int = 0
+    failed: int = 0
+    swords: dict[str, float] = field(default_factory=dict)
+
+
+def play(settings: Settings, lines: list[traffic.Line], pause: float, begin: float, ended: threading.Event) -> Played:
+    played = Played()
     requested = [line for line in lines for _ in range(line.requests)]
     with requests.Session() as session:
         for number, line in enumerate(requested):
             if ended.wait(max(0.0, begin + number * pause - time.monotonic())):
                 break
             answer = session.get(settings.api + quote(line.path), headers={"Host": line.player}, timeout=15)
+            played.requests += 1
+            played.failed += answer.status_code >= 500
             if answer.ok and line.path.startswith("/purchase_a_sword/"):
-                noted.append(f"{answer.headers['X-Event-Id']} {time.time()}\n")
-    return noted
+                played.swords[answer.headers["X-Event-Id"]] = time.time()
+    return played
 
 
 def run(settings: Settings, rate: float, seconds: float, seed: int, out: str) -> None:
@@ -53,10 +66,16 @@ def run(settings: Settings, rate: float, seconds: float, seed: int, out: str) ->
             for number in range(THREADS)
         ]
         try:
-            noted = [line for one in playing for line in one.result()]
+            played = [one.result() for one in playing]
         finally:
             ended.set()
-    Path(out).write_text("".join(noted))
+    whole = {
+        "requests": sum(one.requests for one in played),
+        "failed": sum(one.failed for one in played),
+        "seconds": time.monotonic() - begin,
+        "swords": {event_id: when for one in played for event_id, when in one.swords.items()},
+    }
+    atomic.write_text(Path(out), json.dumps(whole))
 
 
 if __name__ == "__main__":

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks.drain import submit
+from benchmarks.processes import running, submit
 from benchmarks.result import Row, row
 from lab import console
 from lab.drills.arena import Arena
@@ -23,7 +24,6 @@ from lab.errors import LabError
 from lab.pipeline import queries
 from lab.pipeline.events import tables
 from lab.pipeline.tables import VIEW_FILES
-from lab.settings import ROOT
 
 RATE = 200.0
 WINDOW_SECONDS, COURSE_WINDOW_SECONDS = 15.0, 25.0
@@ -38,18 +38,28 @@ LONG_RATE = 20.0
 Look = Callable[[], set[str]]
 
 
-@contextmanager
-def pace(arena: Arena, rate: float, seconds: float, seed: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Players in a process of their own, which is ended if it has not ended by itself."""
-    out = str(arena.settings.run / f"pace-{seed}")
-    argv = [sys.executable, "-m", "benchmarks.pace", str(rate), str(seconds), str(seed), out]
-    environment = {**os.environ, **stack.command_environment(arena.settings)}
-    process = subprocess.Popen(argv, cwd=ROOT, env=environment)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(20)
+def pace(arena: Arena, rate: float, seconds: float, seed: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """Players in a process of their own; `paced` reads what they noted when they have ended by themselves."""
+    argv = [sys.executable, "-m", "benchmarks.pace", str(rate), str(seconds), str(seed), str(noted(arena, seed))]
+    return running(arena.settings, argv, arena.settings.logs / "pace.log")
+
+
+def noted(arena: Arena, seed: int) -> Path:
+    return arena.settings.run / f"pace-{seed}"
+
+
+def paced(arena: Arena, rate: float, seed: int, status: int) -> dict[str, float]:
+    """When each sword was bought, by event id, in seconds since 1970. Raises LabError when the pace was not kept."""
+    if status != 0:
+        raise LabError(f"The players failed; their log: {arena.settings.logs / 'pace.log'}", "make bench")
+    found = json.loads(noted(arena, seed).read_text())
+    kept = found["requests"] / found["seconds"]
+    if kept < 0.95 * rate or found["failed"]:
+        raise LabError(
+            f"{kept:.0f} requests/s instead of {rate:.0f} were sent, {found['failed']} of them failed.", "make bench"
+        )
+    swords: dict[str, float] = found["swords"]
+    return swords
 
 
 @dataclass
@@ -70,9 +80,14 @@ class NewSwords:
 
 @dataclass
 class NewOfCourse:
-    """The same, of the usual solution's table."""
+    """The same, of the usual solution's table.
+
+    Its micro-batch becomes visible a file at a time, and what is later visible may be older: so each look begins at
+    where a `calm` has ended, `since`.
+    """
 
     arena: Arena
+    since: str = ""
     newest: str = ""
     refusals: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
@@ -80,7 +95,7 @@ class NewOfCourse:
     def __call__(self) -> set[str]:
         sql = "SELECT timestamp, json_extract_scalar(raw_event, '$.event_id') FROM course_swords"
         try:
-            rows = queries.ask(self.arena.settings, f"{sql} WHERE timestamp >= '{self.newest}'").rows
+            rows = queries.ask(self.arena.settings, f"{sql} WHERE timestamp >= '{self.since}'").rows
         except LabError as error:
             self.refusals.append(str(error))  # Presto met a file that was half written: they are in the table's folder
             return set()
@@ -88,6 +103,10 @@ class NewOfCourse:
         new = {event_id for _, event_id in rows} - self.known
         self.known |= new
         return new
+
+    def forget(self) -> None:
+        """All that was sent is visible: nothing older is looked for any more."""
+        self.since = self.newest
 
 
 def window(arena: Arena, look: Look, seconds: float, seed: int) -> list[float]:
@@ -100,10 +119,10 @@ def window(arena: Arena, look: Look, seconds: float, seed: int) -> list[float]:
             for event_id in look():
                 visible.setdefault(event_id, time.time())
             if not answered and playing.poll() is not None:
-                lines = (arena.settings.run / f"pace-{seed}").read_text().splitlines()
-                answered = {event_id: float(when) for event_id, when in map(str.split, lines)}
+                answered = paced(arena, RATE, seed, playing.returncode)
             if time.monotonic() > deadline:
-                raise LabError(f"{len(answered.keys() - visible.keys())} events did not become visible.", "make bench")
+                unseen = len(answered.keys() - visible.keys())
+                raise LabError(f"{unseen} of {len(answered)} events did not become visible to {look}.", "make bench")
             time.sleep(LOOK_SECONDS)  # the rhythm of the looks
     return [visible[event_id] - when for event_id, when in answered.items()]
 
@@ -172,6 +191,7 @@ def latency(arena: Arena, rounds: int) -> tuple[list[Row], dict[str, Any]]:
     for number in range(rounds):
         for name, seconds, other in (("ours", WINDOW_SECONDS, "control"), ("theirs", COURSE_WINDOW_SECONDS, "stream")):
             calm(arena, list(looks.values()))
+            course.forget()
             suspend(arena, other)
             try:
                 found[name].append(window(arena, looks[name], seconds, seed=10 + 2 * number + (name == "ours")))

@@ -167,15 +167,8 @@ def land_quarantine(lab: Lab) -> None:
 
     lab.require_engines()
     with one_at_a_time(lab):
-        streaming = lab.registry.process("stream") is not None
-        if streaming:
-            console.say("The stream rests meanwhile: only one job may land.")
-            lab.registry.stop(["stream"])
-        try:
+        with step_6_spark_stream.resting(lab):
             lab.run(["spark-submit", "lab/pipeline/quarantine_job.py"], 300, log=lab.log("quarantine"))
-        finally:
-            if streaming:
-                step_6_spark_stream.start(lab)
 
 
 @cli.command("drill")

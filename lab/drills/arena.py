@@ -87,10 +87,37 @@ class Arena:
     def await_engines(self) -> None:
         """Return when every engine answers; one that was given up is started again."""
         self.registry.ensure_supervisor()
+        self.forgive()
+        stack.start(self.settings, lambda argv, background: None, lambda name, seconds, said: None)
+
+    def forgive(self) -> None:
+        """Let the supervisor forget earlier deaths: those of the next drill count anew."""
         for service in self.registry.wanted().values():
             if service.up:
-                self.registry.start(service)  # asked for again, its deaths are forgiven
-        stack.start(self.settings, lambda argv, background: None, lambda name, seconds, said: None)
+                self.registry.start(service)
+
+    def await_healing(self) -> None:
+        """Return when all that should run does and the topic has landed, without any help but a supervisor.
+
+        Raises LabError when that takes too long, or when the supervisor has given something up.
+        """
+        self.registry.ensure_supervisor()
+
+        def healed() -> bool:
+            names = [name for name, service in self.registry.wanted().items() if service.up]
+            states = {name: state.status for name in names if (state := self.registry.state(name))}
+            given_up = [name for name, status in states.items() if status == "failed"]
+            if given_up:
+                raise LabError(f"The supervisor gave up: {', '.join(given_up)}.", f"ls {self.settings.logs}")
+            if set(states.values()) != {"running"}:
+                return False
+            try:
+                self.await_landed(seconds=1.0)
+            except LabError:
+                return False
+            return True
+
+        self.until(healed, "everything runs again and the topic has landed", RECOVERY_SECONDS)
 
     def await_recovery(self) -> None:
         """Return when everything answers, and what the topic holds now has landed."""
@@ -99,10 +126,10 @@ class Arena:
             step_3_run_api.do(self.lab)
         self.await_landed()
 
-    def await_landed(self) -> None:
+    def await_landed(self, seconds: float = RECOVERY_SECONDS) -> None:
         topic_id = event_log.topic_id(self.settings.kafka, self.settings.topic)
         ends = event_log.end_offsets(self.settings.kafka, self.settings.topic)
-        await_landed(self.settings, topic_id, ends, RECOVERY_SECONDS)
+        await_landed(self.settings, topic_id, ends, seconds)
 
     def topic_now(self) -> list[Record]:
         """All records that the topic holds."""
@@ -125,7 +152,7 @@ class Arena:
             for table, topic_id, partition, offset, event_id, tag in answer.rows
         ]
 
-    def seen(self, counts: dict[str, list[int]]) -> Seen:
+    def seen(self, counts: dict[str, list[tuple[int, int]]]) -> Seen:
         """What there is now in the topic and in the tables, and what was answered since the arena was opened."""
         place = "kafka_topic_id, kafka_partition, kafka_offset"
         each = [

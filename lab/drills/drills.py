@@ -21,9 +21,10 @@ from lab.engines.services import family
 from lab.errors import LabError
 from lab.ledger.account import Check
 from lab.pipeline import event_log, faults
-from lab.steps import step_2_create_topic, step_6_spark_stream
+from lab.steps import step_2_create_topic
 
 FROZEN_SECONDS = 6.0
+AWAY_SECONDS = 90.0
 BEFORE, AFTER = 60, 60
 """Events that are accepted before the fault, and after everything has recovered."""
 
@@ -64,6 +65,7 @@ class Outcome:
 def run(arena: Arena, drill: Drill) -> Outcome:
     """Break, wait until all has recovered, and compare players' answers, topic and tables. Raises LabError."""
     begun = time.monotonic()
+    arena.forgive()
     load = Load(arena.settings, f"{drill.name}/{len(arena.answers)}", arena.seed + len(arena.answers))
     try:
         with load:
@@ -72,6 +74,7 @@ def run(arena: Arena, drill: Drill) -> Outcome:
             arena.say(f"{load.accepted} events accepted; now the fault")
             drill.inject(arena, load)
             arena.say("the fault is over; waiting until everything answers and has landed")
+            arena.await_healing()
             arena.await_recovery()
             load.await_accepted(AFTER)
             arena.say("all is back, and traffic flows")
@@ -99,6 +102,16 @@ def kill(name: str, arena: Arena, load: Load) -> None:
     dead.kill()
     arena.say(f"kill -9 {dead.pid}")
     arena.until(lambda: (p := arena.registry.process(name)) and p.pid != dead.pid, f"{name} was started again")
+
+
+def take_away(name: str, arena: Arena, load: Load) -> None:
+    """Stop an engine for longer than anybody's patience with one request."""
+    service = arena.registry.wanted()[name]
+    arena.registry.stop([name])
+    arena.say(f"{name} is stopped for {AWAY_SECONDS:.0f} s")
+    time.sleep(AWAY_SECONDS)  # the fault has this length
+    arena.registry.start(service)
+    arena.say(f"{name} is started again")
 
 
 def freeze(name: str, arena: Arena, load: Load) -> None:
@@ -160,11 +173,11 @@ def remake_topic(arena: Arena, load: Load) -> None:
 
 
 def remove_checkpoint(arena: Arena, load: Load) -> None:
-    arena.registry.stop(["stream"])
-    shutil.rmtree(arena.settings.run / "checkpoint")
-    with console.quietly():
-        step_6_spark_stream.start(arena.lab)
-    arena.say("the stream was stopped, its checkpoint removed, and it was started again")
+    checkpoint, away = arena.settings.run / "checkpoint", arena.settings.run / "removed"
+    checkpoint.rename(away)  # in one step, though the stream writes there
+    shutil.rmtree(away)
+    arena.say("the checkpoint is removed under the running stream")
+    load.await_accepted(60)
 
 
 def set_clock(seconds: int, wrong: str, arena: Arena, load: Load) -> None:
@@ -209,17 +222,16 @@ def fill_disk(arena: Arena, load: Load) -> None:
             if error.errno != errno.ENOSPC:
                 raise
     arena.say(f"the DataNode's disk is full: {ballast.stat().st_size // 2**20} MB of ballast")
-    deaths = len(_deaths(arena))
-    arena.until(lambda: len(_deaths(arena)) > deaths, "the stream could not write")
-    arena.say("the stream could not write, and ended; the API goes on accepting")
+    failures = _failures(arena)
+    arena.until(lambda: _failures(arena) > failures, "the stream could not write")
+    arena.say("the stream could not write, and tries again; the API goes on accepting")
     load.await_accepted(100)
     ballast.unlink()
     arena.say("the ballast is gone")
 
 
-def _deaths(arena: Arena) -> list[float]:
-    state = arena.registry.state("stream")
-    return state.deaths if state else []
+def _failures(arena: Arena) -> int:
+    return arena.lab.log("stream").read_text().count("failed, tried again in")
 
 
 # --- the list ---
@@ -248,6 +260,9 @@ DRILLS = (
     *(Drill(f"{name}-freeze", f"{name} is stopped for {FROZEN_SECONDS:.0f} s. It keeps {keeps}.",
             expected, partial(freeze, name))
       for name, (keeps, expected) in ENGINES.items()),
+    *(Drill(f"{name}-away", f"{name} is stopped for {AWAY_SECONDS:.0f} s.",
+            f"{expected} The stream fails again and again, and goes on when {name} is back.", partial(take_away, name))
+      for name, (_, expected) in ENGINES.items() if name in ("kafka", "namenode", "datanode")),
     Drill("stream-kill", "The Spark driver is killed at any moment.", f"{STREAM}.", partial(kill, "stream")),
     Drill("stream-freeze", f"The Spark driver is stopped for {FROZEN_SECONDS:.0f} s.",
           "Events gather in the topic, and land when it goes on.", partial(freeze, "stream")),
@@ -258,8 +273,8 @@ DRILLS = (
     Drill("topic-remade", "The topic is deleted and made again under the running stream, while nobody writes.",
           "Offsets begin at 0 again. The files' names carry the topic's id, so old and new offsets are not confused.",
           remake_topic),
-    Drill("checkpoint-removed", "Spark's checkpoint is removed while the stream is down.",
-          "Nothing: where to go on follows from the names of the landed files.", remove_checkpoint),
+    Drill("checkpoint-removed", "Spark's checkpoint is removed under the running stream.",
+          "Spark misses it or not; where to go on follows from the names of the landed files.", remove_checkpoint),
     Drill("copies-and-rubbish", "Another producer writes copies of events, and what is no event.",
           "Copies go to repeats, rubbish to quarantine, and the stream goes on.", write_copies_and_rubbish),
     Drill("clock-set-back", "The API's clock is set back by 25 hours for a while.",

@@ -27,6 +27,11 @@ LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 15.0
 """The API answers within 10; who gets nothing until then does not know what became of the request."""
 WATCHED = ("defaults", "purchases", "guilds")
+LOOK = """
+SELECT count(*), count(DISTINCT concat(kafka_topic_id, ':', CAST(kafka_partition AS varchar), ':',
+  CAST(kafka_offset AS varchar)))
+FROM {table}
+"""
 RUBBISH = (b"", b"not json", b'{"half', b"[1]", b'{"event_type": "purchase_sword", "cost": "many"}', b"\xff\xfe\x00")
 
 
@@ -35,7 +40,7 @@ class Load:
 
     def __init__(self, settings: Settings, name: str, seed: int) -> None:
         self.answers: list[Answer] = []
-        self.counts: dict[str, list[int]] = {table: [] for table in WATCHED}
+        self.counts: dict[str, list[tuple[int, int]]] = {table: [] for table in WATCHED}
         self.missed_looks = 0
         self._settings, self._name, self._seed = settings, name, seed
         self._ended = threading.Event()
@@ -135,10 +140,11 @@ class Load:
             producer.close(timeout=5)
 
     def _look(self) -> None:
-        """Ask Presto for the tables' counts."""
+        """Ask Presto how many rows the tables have, and how many records these come from."""
         while not self._ended.wait(LOOK_SECONDS):
             for table in WATCHED:
                 try:
-                    self.counts[table].append(queries.ask(self._settings, f"SELECT count(*) FROM {table}").value)
+                    ((rows, places),) = queries.ask(self._settings, LOOK.format(table=table)).rows
+                    self.counts[table].append((rows, places))
                 except LabError:
                     self.missed_looks += 1

@@ -57,12 +57,12 @@ def _list(settings: Settings, folder: str) -> list[dict[str, Any]]:
     url = f"http://{host}:{settings.namenode_http_port}/webhdfs/v1{folder}"
     try:
         answer = requests.get(url, params={"op": "LISTSTATUS"}, timeout=10)
+        if answer.status_code == 404:
+            return []
+        answer.raise_for_status()
     except requests.RequestException as error:
         raise LabError(
             f"HDFS does not answer at {host}:{settings.namenode_http_port}: {error}", "make step-1"
         ) from None
-    if answer.status_code == 404:
-        return []
-    answer.raise_for_status()
     found = answer.json()["FileStatuses"]["FileStatus"]
     return sorted(found, key=lambda status: str(status["pathSuffix"]))

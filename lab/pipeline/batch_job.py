@@ -45,7 +45,13 @@ def run(settings: Settings) -> None:
             rows = landing.rows(read(spark, settings, start, portion))
             print(f"landed {landing.land(rows)}", flush=True)
             start = portion
+        waiting = landing.warehouse.waits_for_metastore
         spark.stop()
+        if waiting:
+            raise LabError(
+                "All has landed, but the metastore did not answer: Presto cannot see it yet.",
+                "make step-1, then step-5",
+            )
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ class Landed:
         return f"{rows} ({offsets}) in {self.seconds:.2f} s"
 
 
-class TopicReplaced(LabError):
-    """The topic was deleted and made again while its records were read."""
+class TopicChanged(LabError):
+    """The topic was deleted and made again, or given more partitions, while its records were read."""
 
 
 class Landing:
@@ -98,7 +98,8 @@ class Landing:
     def land(self, rows: DataFrame) -> Landed:
         """Land what `rows` has made of some records; of each partition they are the next.
 
-        Raises TopicReplaced, and lands nothing, when the records may be those of another topic of the same name.
+        Raises TopicChanged, and lands nothing, when the records may be those of another topic of the same name, or of
+        partitions that the topic did not have at first.
         """
         begun = time.monotonic()
         reach("before-write")
@@ -111,7 +112,7 @@ class Landing:
                 staged = self._stage(self._settle(self._staged_rows("first"), repeats), "second")
         reach("after-write")
         if self._topic_id_now() != self.topic_id:
-            raise TopicReplaced(
+            raise TopicChanged(
                 f"The topic {self.topic} was deleted and made again: the job starts anew.", "make step-6"
             )
         if first.offsets:
@@ -165,6 +166,10 @@ class Landing:
             if place in found:
                 raise OSError(f"There are two staged files for {place}: expected one.")
             table, day, partition = place.split(".")
+            if int(partition) not in self.partitions:
+                raise TopicChanged(
+                    f"The topic {self.topic} has more partitions now: the job starts anew.", "make step-6"
+                )
             start, end = offsets[int(partition)]
             file = LandedFile(self.topic, self.topic_id, int(partition), start, end, self.landed_by)
             found[place] = StagedFile(path, size, table, day, file)

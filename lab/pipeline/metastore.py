@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pymetastore.hive_metastore import ThriftHiveMetastore
@@ -43,24 +44,32 @@ def _client(settings: Settings) -> Iterator[Any]:
         transport.close()
 
 
-def name(settings: Settings, segments: Iterable[Segment], move: bool = True) -> list[Segment]:
-    """Let the metastore name each segment's folder as its partition; those whose table it does not know (yet).
+@dataclass(frozen=True)
+class Named:
+    """Of segments that were to be named: those that were named elsewhere before, and those whose table is not there."""
+
+    moved: list[Segment]
+    unknown: list[Segment]
+
+
+def name(settings: Settings, segments: Iterable[Segment], move: bool = True) -> Named:
+    """Let the metastore name each segment's folder as its partition.
 
     A partition that is named elsewhere is pointed to this folder, unless `move` is false. Raises Unreachable.
     """
     by_table: dict[str, list[Segment]] = {}
     for segment in segments:
         by_table.setdefault(segment.table, []).append(segment)
-    unknown: list[Segment] = []
+    done = Named([], [])
     with _client(settings) as client:
         for table, wanted in by_table.items():
             try:
                 defined = client.get_table(settings.schema, table)
             except NoSuchObjectException:
-                unknown += wanted
+                done.unknown.extend(wanted)
                 continue
             if not defined.partitionKeys:  # a table of an earlier layout: step 7 makes it anew
-                unknown += wanted
+                done.unknown.extend(wanted)
                 continue
             partitions = [_partition(settings, defined, segment) for segment in wanted]
             client.add_partitions_req(
@@ -68,25 +77,45 @@ def name(settings: Settings, segments: Iterable[Segment], move: bool = True) -> 
             )
             if move:
                 there = {tuple(one.values): one.sd.location for one in _named(client, settings, table, partitions)}
-                stale = [one for one in partitions if there[tuple(one.values)] != one.sd.location]
+                stale = [
+                    (segment, one)
+                    for segment, one in zip(wanted, partitions, strict=True)
+                    if there[tuple(one.values)] != one.sd.location
+                ]
                 if stale:
-                    client.alter_partitions(settings.schema, table, stale)
-    return unknown
+                    client.alter_partitions(settings.schema, table, [one for _, one in stale])
+                    done.moved.extend(segment for segment, _ in stale)
+    return done
+
+
+def outdated(settings: Settings, table: str) -> bool:
+    """Whether there are partitions of the table that lack columns which the table has. Raises Unreachable."""
+    with _client(settings) as client:
+        return bool(_outdated(client, settings, table))
 
 
 def bring_up_to_date(settings: Settings, table: str) -> None:
-    """Give the partitions of a table the columns that the table has now. Raises Unreachable."""
+    """Give the partitions of a table the columns that the table has now. Raises Unreachable.
+
+    Nobody may land meanwhile: a partition is written back whole, with the folder that it had when it was read.
+    """
     with _client(settings) as client:
-        columns = client.get_table(settings.schema, table).sd.cols
-        outdated = [
-            partition
-            for partition in client.get_partitions(settings.schema, table, -1)
-            if [column.name for column in partition.sd.cols] != [column.name for column in columns]
-        ]
-        for partition in outdated:
-            partition.sd.cols = columns
-        if outdated:
-            client.alter_partitions(settings.schema, table, outdated)
+        found = _outdated(client, settings, table)
+        if found:
+            client.alter_partitions(settings.schema, table, found)
+
+
+def _outdated(client: Any, settings: Settings, table: str) -> list[Any]:
+    """The partitions whose columns are not those of the table, with the table's columns."""
+    columns = client.get_table(settings.schema, table).sd.cols
+    found = [
+        partition
+        for partition in client.get_partitions(settings.schema, table, -1)
+        if [column.name for column in partition.sd.cols] != [column.name for column in columns]
+    ]
+    for partition in found:
+        partition.sd.cols = columns
+    return found
 
 
 def _named(client: Any, settings: Settings, table: str, partitions: list[Any]) -> list[Any]:

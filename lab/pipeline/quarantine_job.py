@@ -1,7 +1,8 @@
 """The quarantine job: lands again what the quarantine holds, as far as the contract can read it by now, and ends.
 
 First the rows are landed in their tables, then the quarantine is rewritten without them. Who runs it again after it was
-cut off in between lands nothing twice: a row whose place in the topic stands in a table is only taken out.
+cut off in between finds its rows in both, and lands nothing twice: a row whose place in the topic stands in a table is
+only taken out.
 
 spark-submit lab/pipeline/quarantine_job.py
 """
@@ -16,6 +17,7 @@ from pyspark.sql import functions as F
 from lab.errors import LabError
 from lab.pipeline.compaction import compact_segment
 from lab.pipeline.events import QUARANTINE, tables
+from lab.pipeline.faults import reach
 from lab.pipeline.landing import Landing, only_writer
 from lab.pipeline.transforms import shape, table_schema
 from lab.pipeline.warehouse import Shelf, Warehouse
@@ -61,6 +63,7 @@ def run(settings: Settings) -> None:
             rows = shape(records, topic_id, "quarantine").where(F.col("table_name") != QUARANTINE)
             rows = rows.join(places_in_tables(spark, landing.warehouse), PLACE, "left_anti")
             print(f"landed {landing.land(rows.repartition('table_name', 'day', 'kafka_partition'))}", flush=True)
+        reach("before-quarantine-cleared")
         warehouse = Warehouse(spark, settings)
         landed = places_in_tables(spark, warehouse).localCheckpoint()
         for shelf in warehouse.shelves(QUARANTINE):

@@ -1,5 +1,7 @@
 """The streaming job: lands what arrives, a micro-batch at a time, until it is stopped.
 
+An engine that is away for long ends Spark's query. The job then waits, and begins a new one from what has landed.
+
 spark-submit lab/pipeline/stream_job.py
 """
 
@@ -10,13 +12,24 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from lab.errors import LabError
 from lab.pipeline import event_log
 from lab.pipeline.landing import MOST_RECORDS, POLLED, Landing, only_writer
 from lab.settings import Settings
+
+AWAY = (LabError, OSError, Py4JJavaError, PySparkException)
+"""What is raised when an engine is away; what Spark itself got wrong looks the same."""
+FIRST_PAUSE, LAST_PAUSE = 1.0, 15.0
+PATIENCE_SECONDS = 600.0
+"""After so much failing the process ends, and the supervisor starts another: that may help where this one could not."""
+WORKED_SECONDS = 120.0
+"""Who fails after so long has worked before."""
 
 
 def read(spark: SparkSession, settings: Settings, start: dict[int, int]) -> DataFrame:
@@ -33,9 +46,42 @@ def run(settings: Settings) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    partitions = len(event_log.end_offsets(settings.kafka, settings.topic))
-    with only_writer(settings), event_log.TopicIdentity(settings.kafka, settings.topic) as identity:
+    with only_writer(settings):
         spark = SparkSession.builder.appName("stream").getOrCreate()
+        persist(lambda: stream(spark, settings, stopping), stopping)
+        spark.stop()
+
+
+def persist(attempt: Callable[[], None], stopping: threading.Event, patience: float = PATIENCE_SECONDS) -> None:
+    """Call `attempt` until it returns, or until `stopping` is set.
+
+    An engine that is away makes it fail: it is called again, after longer and longer pauses. Raises what it raised last
+    when that has gone on for `patience` seconds.
+    """
+    failing_since, pause = float("inf"), FIRST_PAUSE
+    while not stopping.is_set():
+        begun = time.monotonic()
+        try:
+            attempt()
+        except AWAY as error:
+            now = time.monotonic()
+            if now - begun > WORKED_SECONDS:
+                failing_since, pause = now, FIRST_PAUSE
+            failing_since = min(failing_since, now)
+            if now - failing_since >= patience:
+                raise
+            said = " ".join(str(error).split())[:300]
+            print(f"{time.strftime('%H:%M:%S')} failed, tried again in {pause:.0f} s: {said}", flush=True)
+            stopping.wait(pause)
+            pause = min(2 * pause, LAST_PAUSE)
+        else:
+            return
+
+
+def stream(spark: SparkSession, settings: Settings, stopping: threading.Event) -> None:
+    """Land what arrives, from where the last landing ended, until `stopping` is set. Raises one of AWAY."""
+    partitions = len(event_log.end_offsets(settings.kafka, settings.topic))
+    with event_log.TopicIdentity(settings.kafka, settings.topic) as identity:
         landing = Landing(spark, settings, identity.now, partitions, landed_by="stream")
         busy = threading.Lock()
 
@@ -46,7 +92,8 @@ def run(settings: Settings) -> None:
         # Spark's own notes of a query's offsets are thrown away at each start: what has landed says where to go on,
         # and cannot be lost, or be older or newer than the tables.
         checkpoint = settings.run / "checkpoint"
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        if checkpoint.exists():
+            shutil.rmtree(checkpoint)
         query = (
             # Planned once, here: what is said inside `land` is planned anew for each micro-batch.
             landing.rows(read(spark, settings, landing.starts))
@@ -56,15 +103,16 @@ def run(settings: Settings) -> None:
             .start()
         )
         print(f"streaming from {landing.starts}", flush=True)
-        while query.isActive and not stopping.is_set():
-            query.awaitTermination(1)
-            if busy.acquire(blocking=False):
-                try:
-                    landing.rest()
-                finally:
-                    busy.release()
-        query.stop()
-        spark.stop()
+        try:
+            while not stopping.is_set():
+                query.awaitTermination(1)
+                if busy.acquire(blocking=False):
+                    try:
+                        landing.rest()
+                    finally:
+                        busy.release()
+        finally:
+            query.stop()
 
 
 if __name__ == "__main__":

@@ -191,14 +191,24 @@ class Warehouse:
         if self._unnamed and time.monotonic() - self._asked_at > NAMING_SECONDS:
             self._name([])
 
+    @property
+    def waits_for_metastore(self) -> bool:
+        """Whether there are segments that the metastore could not be asked to name."""
+        return bool(self._unnamed) and not self._reachable
+
     def _name(self, segments: Iterable[Segment]) -> None:
         """Let the metastore name these segments; those that it cannot name yet wait for `name_segments`."""
         self._unnamed = live([*self._unnamed, *segments])
         if not self._unnamed:
             return
         try:
-            self._unnamed = metastore.name(self._settings, self._unnamed)
+            named = metastore.name(self._settings, self._unnamed)
+            self._unnamed = named.unknown
             self._reachable = True
+            moved = {(one.table, one.day, one.number) for one in named.moved}
+            for old in self._old:
+                if (old.table, old.day, old.number) in moved:
+                    self._old[old] = time.time()  # until now queries began to read it
         except metastore.Unreachable as error:
             self._reachable = False
             print(f"{error}: {len(self._unnamed)} segments are named later", flush=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab import console
@@ -48,6 +50,20 @@ def do(lab: Lab) -> None:
 def start(lab: Lab) -> Path:
     """Start the streaming job, where it does not run yet; its log."""
     return lab.start("stream", ["spark-submit", "lab/pipeline/stream_job.py"], grace=30.0)
+
+
+@contextmanager
+def resting(lab: Lab) -> Iterator[None]:
+    """The stream rests meanwhile, where it runs: who does this changes what else only a job that lands may change."""
+    streaming = lab.registry.process("stream") is not None
+    if streaming:
+        console.say("The stream rests meanwhile: only one job may land.")
+        lab.registry.stop(["stream"])
+    try:
+        yield
+    finally:
+        if streaming:
+            start(lab)
 
 
 def _await_query(lab: Lab) -> None:

@@ -8,6 +8,7 @@ from lab.ledger import files
 from lab.pipeline import metastore, queries
 from lab.pipeline.events import tables
 from lab.pipeline.tables import VIEWS, statements
+from lab.steps import step_6_spark_stream
 from lab.steps.context import Evidence, Lab
 
 TITLE = "create the Hive tables"
@@ -27,8 +28,12 @@ def do(lab: Lab) -> None:
     console.command(["presto", "--execute", "the SQL above"])
     lab.run(["presto", "--execute", sql], 120, quiet=True)
     try:
-        for table in tables():
-            metastore.bring_up_to_date(lab.settings, table)
+        outdated = [table for table in tables() if metastore.outdated(lab.settings, table)]
+        if outdated:
+            console.say(f"New columns, for the partitions too that are there already: {', '.join(outdated)}.")
+            with step_6_spark_stream.resting(lab):
+                for table in outdated:
+                    metastore.bring_up_to_date(lab.settings, table)
         # Folders that are named already are left to the job that lands: it alone knows a newer one.
         metastore.name(lab.settings, files.segments(lab.settings), move=False)
     except metastore.Unreachable as error:

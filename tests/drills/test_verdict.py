@@ -14,7 +14,7 @@ from lab.pipeline.events import QUARANTINE, REPEATS
 
 def whole(kinds: list[str]) -> Seen:
     """What is seen when nothing goes wrong: an `event`, a `copy` of the first one, `rubbish` or a `refused` request."""
-    seen = Seen(counts={"defaults": [0, 1, 1, 3]})
+    seen = Seen(counts={"defaults": [(0, 0), (1, 1), (1, 1), (3, 3)]})
     events: list[Record] = []
     for number, kind in enumerate(["event", *kinds]):
         place = Place("t", number % 2, number // 2)
@@ -77,7 +77,13 @@ def test_an_event_that_never_reached_the_topic_is_found(kinds: list[str]) -> Non
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda seen: seen.counts.update(guilds=[5, 4]), "counts that a reader saw go down"),
+        (lambda seen: seen.counts.update(guilds=[(5, 5), (4, 4)]), "counts that a reader saw go down"),
+        (lambda seen: seen.counts.update(guilds=[(4, 4), (6, 5)]), "looks at which a reader saw a row twice"),
+        (lambda seen: seen.counts.clear(), "looks that a reader had meanwhile"),
+        (
+            lambda seen: seen.rows.__setitem__(0, replace(seen.rows[0], event_id="e99")),
+            "rows that hold another event than their record",
+        ),
         (
             lambda seen: seen.answers.append(Answer("x", "e0", "no")),
             "events that were refused and are in the topic",
@@ -106,6 +112,13 @@ def test_a_copy_that_lands_as_an_event_is_found() -> None:
     assert {"events that are in two rows", "copies in the topic, each a row of repeats"} <= failed(seen)
 
 
+def test_an_answered_request_made_one_event() -> None:
+    seen = whole(["event", "event"])
+    for rows in (seen.topic, seen.rows):
+        rows[:] = [replace(row, tag="tag1") if row.tag == "tag2" else row for row in rows]
+    assert failed(seen) == {"requests that made two events"}
+
+
 def test_an_unanswered_request_may_have_made_one_event_but_not_two() -> None:
     seen = whole(["event", "event"])
     for record in seen.topic[1:]:
@@ -114,4 +127,4 @@ def test_an_unanswered_request_may_have_made_one_event_but_not_two() -> None:
     assert not failed(seen)
     for rows in (seen.topic, seen.rows):
         rows[:] = [replace(row, tag="tag1") if row.tag == "tag2" else row for row in rows]
-    assert failed(seen) == {"requests of unknown outcome that made two events"}
+    assert failed(seen) == {"requests that made two events"}

@@ -20,8 +20,9 @@ import pytest
 import requests
 from kafka import KafkaProducer
 
+from lab import atomic
 from lab.ledger import account, files
-from lab.pipeline import event_log, queries
+from lab.pipeline import event_log, faults, queries
 from lab.pipeline.events import make_event, tables
 from lab.settings import ROOT
 from tests.integration.conftest import RunningLab
@@ -345,6 +346,11 @@ def test_a_new_event_type_is_one_declaration_and_one_route(lab: RunningLab, tmp_
     quarantined = rows(lab, "SELECT count(*) FROM quarantine")[0][0]
     for number in (6, 3, 7):
         other.step(number)
+    atomic.write_text(faults.die_at(lab.settings), "before-quarantine-cleared")
+    other.make("land-quarantine", fails=True)
+    assert rows(lab, unknown) == [(1,)]  # it stands in both now, until the job is run again
+    assert rows(lab, "SELECT count(*) FROM purchases WHERE host = 'early'") == [(1,)]
+    assert "records of the topic, each in a table" in lab.make("ledger", fails=True)
     other.make("land-quarantine")
     other.make("land-quarantine")  # nothing is landed twice
     close_account(lab)

@@ -35,6 +35,7 @@ def test_a_closed_account_has_no_difference() -> None:
         ({"gaps": ["partition 1 offsets 0-0"]}, "from the topic to the tables: .*partition 1 offsets 0-0"),
         ({"places": 2}, "in the tables: and in no second one: 2, expected 3"),
         ({"doubled": ["e1", "e2"]}, "in the tables: events that stand in two rows: 2 \\(e1, e2\\)"),
+        ({"misplaced": ["e1"]}, "in the tables: events that stand in the table of another type: 1 \\(e1\\)"),
         ({"swords": 1}, "from the table to its view"),
         ({"members": {"grubs": (2, 1)}}, "from the API's counts to the guild events: .*: 1 \\(grubs\\)"),
     ],

@@ -86,7 +86,21 @@ def test_a_row_has_every_column_of_every_table(spark: SparkSession) -> None:
         (json.dumps(event("default", event_type=None)), "event_type is missing"),
         (json.dumps(event("default", event_type="purchase_axe")), "unknown event_type: purchase_axe"),
         (json.dumps(event("default", event_id=None)), "a field that each event has is missing"),
-        (json.dumps(event("default", event_time="soon")), "event_time is not a time"),
+        *(
+            (json.dumps(event("default", event_time=said)), "event_time is not a time with its zone")
+            for said in (
+                "soon",
+                "2026",
+                "2026-01-31",
+                "12:00",
+                "2026-01-31 12:00:00",
+                "2026-01-31T12:00:00",
+                "2026-01-31T12:00:00 Europe/Paris",
+                "2026-1-31T12:00:00Z",
+                "2026-01-31T25:00:00Z",
+                "2026-01-31T12:00:00Z\n",
+            )
+        ),
         (json.dumps(event("default", schema_version=SCHEMA_VERSION + 1)), "schema_version is newer"),
         (json.dumps(event("default", Accept="x" * MOST_BYTES)), "the record is larger than"),
     ],
