@@ -112,7 +112,7 @@ class Arena:
             if set(states.values()) != {"running"}:
                 return False
             try:
-                self.await_landed(seconds=1.0)
+                self.await_landed(seconds=30.0)  # what comes meanwhile does not count
             except LabError:
                 return False
             return True
