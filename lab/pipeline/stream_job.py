@@ -64,6 +64,8 @@ def persist(attempt: Callable[[], None], stopping: threading.Event, patience: fl
         try:
             attempt()
         except AWAY as error:
+            if stopping.is_set():
+                return  # what was under way has failed since Spark is ending too
             now = time.monotonic()
             if now - begun > WORKED_SECONDS:
                 failing_since, pause = now, FIRST_PAUSE
