@@ -283,6 +283,8 @@ def idempotency_key() -> str | None:
 
 def printable(text: str) -> str:
     """`text` without control characters and lone surrogates: the latter are not text, and SQLite refuses them."""
+    if text.isprintable():  # most are, and this is quick
+        return text
     return "".join(character for character in text if unicodedata.category(character) not in ("Cc", "Cs"))
 
 

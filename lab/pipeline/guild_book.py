@@ -106,7 +106,7 @@ class GuildBook:
 
     def __init__(self, path: Path, start: Iterable[str] = (), now: Callable[[], float] = time.time) -> None:
         self._now = now
-        # one connection and a lock: threads queue fairly here, and only processes contend for the file
+        # one connection and a lock: requests queue fairly here, and only processes contend for the file
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +117,7 @@ class GuildBook:
                 # a process may die at any moment; a power cut may take the last moments, but never damages the file
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.executescript(SCHEMA)
+                self._db.execute("PRAGMA busy_timeout = 0")  # from here on `_begin` waits
                 with self._transaction():
                     self._db.execute("INSERT OR IGNORE INTO total VALUES (1, 0, 0)")
                     self._db.executemany("INSERT OR IGNORE INTO guild VALUES (?, 0)", [(name,) for name in start])
@@ -179,8 +180,7 @@ class GuildBook:
         if not self._lock.acquire(timeout=BUSY_SECONDS):
             raise BookUnavailable(f"The guild book was busy for {BUSY_SECONDS:.0f} s.")
         try:
-            # IMMEDIATE: to read first and then find that another has written would fail instead of waiting
-            self._db.execute("BEGIN IMMEDIATE")
+            self._begin()
             try:
                 yield
                 self._db.execute("COMMIT")
@@ -191,6 +191,20 @@ class GuildBook:
             raise BookUnavailable(f"The guild book is not available: {error}.") from error
         finally:
             self._lock.release()
+
+
+    def _begin(self) -> None:
+        """Begin a transaction; while another process writes, ask again and again, for at most `BUSY_SECONDS`."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                # IMMEDIATE: to read first and then find that another has written would fail instead of waiting
+                self._db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if str(error) != "database is locked" or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.002)  # SQLite's own wait would hold up every other request of this worker
 
 
 class Page:

@@ -51,12 +51,12 @@ wsgi_app = "lab.pipeline.game_api:wsgi()"
 bind = f"{LOOPBACK}:{_settings.api_port}"
 proc_name = "game-api"
 
-# Two processes, for two cores; threads, since a request mostly waits for Kafka. More of them would take turns at the
-# interpreter's lock more often than they work.
+# Two processes, for two cores. A request mostly waits for Kafka, so a worker serves many at once, in greenlets: threads
+# would take turns at the interpreter's lock more often than they work.
 workers = 2
-worker_class = "gthread"
-threads = 8
-# Each worker makes its own connections and threads: none would survive a fork.
+worker_class = "gevent"
+worker_connections = 256
+# Each worker makes its own connections and greenlets: none would survive a fork.
 preload_app = False
 # Seconds. An answer takes at most 10; a worker that is asked to end may answer, and flush, before it is killed.
 graceful_timeout = 15
