@@ -128,7 +128,7 @@ def presto_query(settings: Settings) -> str:
     host, port = settings.presto_host_port
     session = requests.Session()
     connection = presto.connect(
-        host, port=port, username="lab", poll_interval=0.05, requests_session=session, requests_kwargs={"timeout": 10}
+        host, port=port, username="lab", poll_interval=0.01, requests_session=session, requests_kwargs={"timeout": 10}
     )
     cursor = connection.cursor()
     cursor.execute("SELECT 1")

@@ -39,7 +39,8 @@ def compact_segment(
     keep: Callable[[DataFrame], DataFrame] = lambda rows: rows,
 ) -> None:
     """Write the rows of a segment that are to `keep` as its next generation: a file for each topic and partition."""
-    rows = spark.read.schema(table_schema(tables()[shelf.segment.table])).parquet(*warehouse.paths(shelf))
+    # The folder, not its files one by one: Spark asks HDFS about each path that it is given.
+    rows = spark.read.schema(table_schema(tables()[shelf.segment.table])).parquet(warehouse.path(shelf))
     rows = keep(rows).withColumn("t", F.col("kafka_topic_id")).withColumn("p", F.col("kafka_partition"))
     rows.coalesce(1).write.partitionBy("t", "p").parquet(f"{warehouse.url}/staging/compacted")
     ranges: dict[tuple[str, int], LandedFile] = {}

@@ -192,7 +192,6 @@ class GuildBook:
         finally:
             self._lock.release()
 
-
     def _begin(self) -> None:
         """Begin a transaction; while another process writes, ask again and again, for at most `BUSY_SECONDS`."""
         deadline = time.monotonic() + BUSY_SECONDS

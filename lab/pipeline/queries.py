@@ -62,7 +62,7 @@ def connect(settings: Settings) -> Iterator[Any]:
         username="lab",
         catalog="hive",
         schema=settings.schema,
-        poll_interval=0.05,
+        poll_interval=0.01,
         requests_session=session,
         # Of each request, not of the query: PyHive asks again until the query has ended.
         requests_kwargs={"timeout": 30},

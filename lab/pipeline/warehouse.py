@@ -97,9 +97,13 @@ class Warehouse:
     def days(self) -> list[str]:
         return sorted({day for _, day in self._shelves})
 
+    def path(self, shelf: Shelf) -> str:
+        """Where Spark finds a segment: its folder."""
+        return f"{self.url}/tables/{shelf.segment.folder}"
+
     def paths(self, shelf: Shelf) -> list[str]:
         """Where Spark finds a segment's files."""
-        return [f"{self.url}/tables/{shelf.segment.folder}/{name}" for name in shelf.files]
+        return [f"{self.path(shelf)}/{name}" for name in shelf.files]
 
     def ends(self, topic_id: str) -> dict[int, int]:
         """By partition, the offset up to which the topic has landed."""
