@@ -1,8 +1,8 @@
-"""Draining a topic: the lab's batch job, with all its guarantees on, against the usual solution, against a bare parse of each
-event, which is the least that a landing has to do, and against a raw copy.
+"""Draining a topic: the lab's batch job, with all its guarantees on, against the usual solution and against two limits.
 
-Each is a process of its own, from its start to its exit, on the same topic, with the same Spark settings; they take
-turns, and each writes to a folder of its own, which is removed afterwards.
+The limits are a bare parse of each event, which is the least that a landing has to do, and a raw copy. Each is a
+process of its own, from its start to its exit, on the same topic, with the same Spark settings; they take turns, and
+each writes to a folder of its own, which is removed afterwards.
 """
 
 from __future__ import annotations
