@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -26,6 +28,7 @@ from lab.pipeline.guild_book import (
     Resender,
     send_what_is_left,
 )
+from lab.settings import ROOT
 
 
 class Clock:
@@ -376,3 +379,31 @@ def test_a_book_that_another_holds_is_not_available_and_later_it_is(tmp_path):
         join(book)
     other.execute("ROLLBACK")
     assert join(book).guild_member_cnt == 1
+
+
+IN_GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import sqlite3, sys
+from pathlib import Path
+import gevent
+from lab.pipeline.guild_book import GuildBook
+
+path = Path(sys.argv[1])
+book = GuildBook(path, start=["grubs"])
+other = sqlite3.connect(path, isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+waits = gevent.spawn(book.members)
+served = 0
+while served < 20:
+    gevent.sleep(0.001)
+    served += 1
+assert not waits.ready()
+other.execute("ROLLBACK")
+print(waits.get(timeout=5))
+"""
+
+
+def test_a_request_that_waits_for_another_process_holds_up_no_other(tmp_path):
+    script = [sys.executable, "-c", IN_GREENLETS, str(tmp_path / "book.sqlite3")]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "{'grubs': 0}\n", done.stderr
