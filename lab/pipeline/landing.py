@@ -139,7 +139,7 @@ class Landing:
             folder,
             {table: found[table] for table in tables() if found[table]},
             {p: (found[f"first_{p}"], found[f"last_{p}"] + 1) for p in filled},
-            read_keys(found["keys"]),
+            read_keys(found["keys"] or b""),
         )
 
     def _what_is_seen(self) -> list[Column]:
@@ -150,7 +150,7 @@ class Landing:
             *[F.count_if(F.col("table_name") == table).alias(table) for table in tables()],
             *[F.min(column).alias(f"first_{p}") for p, column in enumerate(here)],
             *[F.max(column).alias(f"last_{p}") for p, column in enumerate(here)],
-            F.unhex(F.array_join(F.collect_list("event_key"), "")).alias("keys"),
+            F.listagg("event_key").alias("keys"),
         ]
 
     def _staged_rows(self, folder: str) -> DataFrame:
@@ -200,7 +200,7 @@ class Landing:
         known = self.spark.createDataFrame(repeats, "kafka_partition int, kafka_offset bigint")
         joined = staged.join(F.broadcast(known.withColumn("repeated", F.lit(True))), place, "left")
         table = F.when(F.col("repeated"), F.lit(REPEATS)).otherwise(F.col("table_name"))
-        settled = joined.withColumn("table_name", table).withColumn("event_key", F.lit(None).cast("string"))
+        settled = joined.withColumn("table_name", table).withColumn("event_key", F.lit(None).cast("binary"))
         return settled.drop("repeated").repartition("table_name", "day", "kafka_partition")
 
     def _landed_ids(self, days: list[str]) -> DataFrame:

@@ -48,9 +48,9 @@ def table_schema(fields: tuple[Field, ...]) -> StructType:
 def shape(records: DataFrame, topic_id: str, landed_by: str) -> DataFrame:
     """One row for each record of Kafka's source (`value`, `partition`, `offset`, `timestamp`).
 
-    Columns: `table_name`, `day` (of the event's time, UTC; where there is none, of Kafka's), `event_key` (in
-    hexadecimal what `recent.read_keys` reads; null where the record is no event), then every column of every table in
-    `events.tables()`; those of other tables are null.
+    Columns: `table_name`, `day` (of the event's time, UTC; where there is none, of Kafka's), `event_key` (what
+    `recent.read_keys` reads; null where the record is no event), then every column of every table in `events.tables()`;
+    those of other tables are null.
     A record that is not an event as declared goes to the table `quarantine`, with its bytes and the reason.
     """
     options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
@@ -80,10 +80,10 @@ def shape(records: DataFrame, topic_id: str, landed_by: str) -> DataFrame:
 
 
 def event_key(event_id: Column, at: Column, stored_at: Column) -> Column:
-    """An event's key, in hexadecimal what `recent.read_keys` reads: 16 digits of the id's hash, 16 of its time."""
+    """An event's key, 16 bytes that `recent.read_keys` reads: the id's hash, and the time."""
     trusted = at <= stored_at + F.expr(f"INTERVAL {AHEAD_SECONDS} SECONDS")
     micros = F.when(trusted, F.unix_micros(at)).otherwise(F.lit(UNTRUSTED))
-    return F.concat(F.lpad(F.hex(F.xxhash64(event_id)), 16, "0"), F.lpad(F.hex(micros), 16, "0"))
+    return F.unhex(F.concat(F.lpad(F.hex(F.xxhash64(event_id)), 16, "0"), F.lpad(F.hex(micros), 16, "0")))
 
 
 def _problem() -> Column:

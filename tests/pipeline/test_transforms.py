@@ -143,7 +143,7 @@ def test_an_event_has_the_day_of_its_time_in_utc_and_a_key(
 ) -> None:
     (row,) = shaped(spark, json.dumps(event("default", event_time=event_time)))
     assert (row.table_name, row.day) == ("defaults", day)
-    assert read_keys(bytes.fromhex(row.event_key))[1].tolist() == [micros]
+    assert read_keys(bytes(row.event_key))[1].tolist() == [micros]
 
 
 @pytest.mark.parametrize("event_time", ["1970-01-01T00:00:00Z", "2025-01-01T00:00:00Z", "9999-12-31T00:00:00Z"])
