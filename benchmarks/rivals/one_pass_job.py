@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from pyspark.sql import SparkSession
+from pyspark.sql import Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -33,9 +33,10 @@ def run(settings: Settings, folder: str) -> None:
         "offset",
     )
     rows = events.select("raw_event", "timestamp", "partition", "offset", "event.*")
-    written = f"hdfs://{settings.hdfs}{folder}"
-    rows.write.partitionBy("event_type").parquet(written)
-    print(f"read {spark.read.parquet(written).count()}")
+    seen = Observation()
+    counted = rows.observe(seen, F.count("*").alias("rows"))
+    counted.write.partitionBy("event_type").parquet(f"hdfs://{settings.hdfs}{folder}")
+    print(f"read {seen.get['rows']}")
 
 
 if __name__ == "__main__":

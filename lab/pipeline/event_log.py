@@ -155,7 +155,7 @@ def _producer(bootstrap: str) -> KafkaProducer:
         # the default, 60 s, would hold a thread far beyond the 10 s in which an HTTP answer is due
         max_block_ms=int(METADATA_SECONDS * 1000),
         bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
-        # events of requests that arrive together share a message to Kafka: its cost is that of ten events
+        # events of requests that arrive together share a message to Kafka, which costs more than they do
         linger_ms=5,
         # the default, 30 s, would leave a Kafka that is back unnoticed for too long
         reconnect_backoff_max_ms=500,

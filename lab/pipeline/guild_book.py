@@ -26,7 +26,7 @@ LEASE_SECONDS = 12.0
 REMEMBER_SECONDS = 24 * 3600.0
 """How long an idempotency key is remembered."""
 BUSY_SECONDS = 1.0
-"""How long a transaction waits for its turn, among threads and then among workers. An answer is due within 10 s."""
+"""How long a transaction waits for its turn, in its worker and then among workers. An answer is due within 10 s."""
 RESEND_EVERY_SECONDS = 2.0
 PURGE_AT_ONCE = 1000
 """Old keys are forgotten in portions, so that no request waits long for it."""
