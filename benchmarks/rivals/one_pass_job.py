@@ -13,7 +13,7 @@ from pyspark.sql import Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from lab.pipeline.landing import POLLED
+from lab.pipeline.landing import CONSUMER
 from lab.pipeline.transforms import CORRUPT, payload_schema
 from lab.settings import Settings
 
@@ -21,7 +21,7 @@ from lab.settings import Settings
 def run(settings: Settings, folder: str) -> None:
     spark = SparkSession.builder.appName("one pass").getOrCreate()
     reader = spark.read.format("kafka").option("kafka.bootstrap.servers", settings.kafka)
-    reader = reader.option("subscribe", settings.topic).option("kafka.max.poll.records", POLLED)
+    reader = reader.option("subscribe", settings.topic).options(**CONSUMER)
     records = reader.option("startingOffsets", "earliest").load()
     schema = StructType([field for field in payload_schema() if field.name != CORRUPT])
     text = F.col("value").cast("string")

@@ -9,14 +9,14 @@ import sys
 
 from pyspark.sql import SparkSession
 
-from lab.pipeline.landing import POLLED
+from lab.pipeline.landing import CONSUMER
 from lab.settings import Settings
 
 
 def run(settings: Settings, folder: str) -> None:
     spark = SparkSession.builder.appName("raw copy").getOrCreate()
     reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", settings.kafka)
-    reader = reader.option("subscribe", settings.topic).option("kafka.max.poll.records", POLLED)
+    reader = reader.option("subscribe", settings.topic).options(**CONSUMER)
     records = reader.option("startingOffsets", "earliest").load()
     writer = records.writeStream.format("parquet").option("path", f"hdfs://{settings.hdfs}{folder}/rows")
     writer = writer.option("checkpointLocation", f"hdfs://{settings.hdfs}{folder}/checkpoint")

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lab.errors import LabError
 from lab.pipeline import event_log
-from lab.pipeline.landing import MOST_RECORDS, POLLED, Landing, only_writer
+from lab.pipeline.landing import CONSUMER, MOST_RECORDS, Landing, only_writer
 from lab.settings import Settings
 
 
@@ -22,8 +22,7 @@ def read(spark: SparkSession, settings: Settings, start: dict[int, int], end: di
         return json.dumps({settings.topic: {str(partition): offset for partition, offset in offsets.items()}})
 
     reader = spark.read.format("kafka").option("kafka.bootstrap.servers", settings.kafka)
-    reader = reader.option("subscribe", settings.topic)
-    reader = reader.option("kafka.max.poll.records", POLLED)
+    reader = reader.option("subscribe", settings.topic).options(**CONSUMER)
     # Explicit offsets: the default, earliest to latest, would land everything again each time.
     return reader.option("startingOffsets", as_json(start)).option("endingOffsets", as_json(end)).load()
 

@@ -1,4 +1,4 @@
-"""Compaction: the small files of a segment become one for each Kafka partition, while queries run.
+"""Compaction: the small files of a segment become one for a few Kafka partitions, while queries run.
 
 The landing's own process does it, between two landings: nobody else changes a segment meanwhile. A segment has a
 bounded size, and so has the time that this takes.
@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lab.pipeline.events import tables
-from lab.pipeline.layout import LandedFile
+from lab.pipeline.layout import TOGETHER, merged
 from lab.pipeline.transforms import table_schema
 from lab.pipeline.warehouse import FULL_BYTES, Shelf, Warehouse
 
@@ -28,8 +28,7 @@ def compact(spark: SparkSession, warehouse: Warehouse, shelves: Iterable[Shelf])
 
 
 def _is_due(shelf: Shelf) -> bool:
-    origins = {(file.topic_id, file.partition) for file in map(LandedFile.parse, shelf.files) if file}
-    return len(shelf.files) > max(MOST_FILES, 2 * len(origins)) and shelf.size < 2 * FULL_BYTES
+    return len(shelf.files) > max(MOST_FILES, 2 * len(merged(shelf.files))) and shelf.size < 2 * FULL_BYTES
 
 
 def compact_segment(
@@ -38,20 +37,15 @@ def compact_segment(
     shelf: Shelf,
     keep: Callable[[DataFrame], DataFrame] = lambda rows: rows,
 ) -> None:
-    """Write the rows of a segment that are to `keep` as its next generation: a file for each topic and partition."""
+    """Write what is to `keep` of a segment as its next generation: a file for each topic and group of partitions."""
     # The folder, not its files one by one: Spark asks HDFS about each path that it is given.
     rows = spark.read.schema(table_schema(tables()[shelf.segment.table])).parquet(warehouse.path(shelf))
-    rows = keep(rows).withColumn("t", F.col("kafka_topic_id")).withColumn("p", F.col("kafka_partition"))
-    rows.coalesce(1).write.partitionBy("t", "p").parquet(f"{warehouse.url}/staging/compacted")
-    ranges: dict[tuple[str, int], LandedFile] = {}
-    for file in filter(None, map(LandedFile.parse, shelf.files)):
-        known = ranges.get((file.topic_id, file.partition), file)
-        start, end = min(known.start, file.start), max(known.end, file.end)
-        ranges[file.topic_id, file.partition] = LandedFile(
-            file.topic, file.topic_id, file.partition, start, end, "compaction"
-        )
+    group = F.floor(F.col("kafka_partition") / TOGETHER)
+    rows = keep(rows).withColumn("topic", F.col("kafka_topic_id")).withColumn("group", group)
+    rows.coalesce(1).write.partitionBy("topic", "group").parquet(f"{warehouse.url}/staging/compacted")
+    become = merged(shelf.files)
     staged = {}
-    for path in warehouse.hdfs.matching(f"{warehouse.staging}/compacted/t=*/p=*/*.parquet"):
-        topic_id, partition = (folder.split("=", 1)[1] for folder in path.split("/")[-3:-1])
-        staged[path] = ranges[topic_id, int(partition)].name
+    for path in warehouse.hdfs.matching(f"{warehouse.staging}/compacted/topic=*/group=*/*.parquet"):
+        topic_id, number = (folder.split("=", 1)[1] for folder in path.split("/")[-3:-1])
+        staged[path] = become[topic_id, int(number)].name
     warehouse.replace(shelf, staged)

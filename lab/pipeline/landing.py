@@ -1,7 +1,7 @@
 """Landing: each record of the topic becomes visible in exactly one table, whatever dies in between.
 
-A landing reads the records between two offsets of each Kafka partition, writes one file for each table, day and
-partition out of sight, and lets the warehouse make them visible. Where the next one begins follows from the files'
+A landing reads the records between two offsets of each Kafka partition, writes them out of sight, a file for each
+table and day, and lets the warehouse make them visible. Where the next one begins follows from the files'
 names. An event that the topic holds twice is sent to the table `repeats` the second time.
 """
 
@@ -24,7 +24,7 @@ from lab.errors import LabError
 from lab.pipeline.compaction import compact
 from lab.pipeline.events import EVENT_TYPES, QUARANTINE, REPEATS, tables
 from lab.pipeline.faults import reach
-from lab.pipeline.layout import LandedFile
+from lab.pipeline.layout import TOGETHER, LandedFile
 from lab.pipeline.recent import ALWAYS, MOST, Keys, RecentEvents, read_keys
 from lab.pipeline.transforms import AHEAD_SECONDS, shape
 from lab.pipeline.warehouse import StagedFile, Warehouse
@@ -32,8 +32,17 @@ from lab.settings import Settings
 
 MOST_RECORDS = 400_000
 """The most that one landing takes in, so that its memory has a bound."""
-POLLED = 5_000
-"""How many records Kafka's consumer hands over at once; with its default, 500, reading takes half as long again."""
+FEW_RECORDS = 10_000
+"""What comes after a landing of fewer is written by one task, a file for several Kafka partitions: to write, name and
+compact files is what a small landing's time goes to."""
+CONSUMER = {
+    # How many records are handed over at once; with the default, 500, reading takes half as long again.
+    "kafka.max.poll.records": "5000",
+    # How long Kafka waits for a record that is not there yet. Spark asks only for what is there, but its consumers ask
+    # ahead, and Kafka answers nothing else meanwhile: with the default, 500 ms, micro-batches waited for that.
+    "kafka.fetch.max.wait.ms": "10",
+}
+"""Options of Spark's Kafka source."""
 
 
 @contextmanager
@@ -87,6 +96,7 @@ class Landing:
         horizon = self._horizon()
         self.recent = RecentEvents(horizon, ahead=self._ahead(horizon))
         self._seen = self._what_is_seen()
+        self._few = False
 
     def rows(self, records: DataFrame) -> DataFrame:
         """The rows that these records of Kafka's source come to, without what had landed when this process began."""
@@ -120,6 +130,7 @@ class Landing:
             self.recent.add(first.keys)
             compact(self.spark, self.warehouse, grown)
         self.warehouse.clear_staging()
+        self._few = sum(staged.rows.values()) < FEW_RECORDS
         return Landed(staged.rows, first.offsets, time.monotonic() - begun)
 
     def rest(self) -> None:
@@ -128,12 +139,16 @@ class Landing:
         self.warehouse.remove_old()
 
     def _stage(self, rows: DataFrame, folder: str) -> Staged:
-        """Write the rows out of sight, a file for each table, day and partition."""
+        """Write the rows out of sight, a file for each table, day and group of partitions."""
         seen = Observation()
-        place = F.concat_ws(".", "table_name", "day", "kafka_partition")
+        group = F.floor(F.col("kafka_partition") / self._together)
+        place = F.concat_ws(".", "table_name", "day", group)
         written = rows.observe(seen, *self._seen).withColumn("place", place).drop("event_key", "table_name", "day")
+        written = written.coalesce(1) if self._few else written
         written.write.partitionBy("place").parquet(f"{self.warehouse.url}/staging/{folder}")
         found = seen.get
+        if (found["last_partition"] or 0) not in self.partitions:
+            raise TopicChanged(f"The topic {self.topic} has more partitions now: the job starts anew.", "make step-6")
         filled = [p for p in self.partitions if found[f"last_{p}"] is not None]
         return Staged(
             folder,
@@ -141,6 +156,11 @@ class Landing:
             {p: (found[f"first_{p}"], found[f"last_{p}"] + 1) for p in filled},
             read_keys(found["keys"] or b""),
         )
+
+    @property
+    def _together(self) -> int:
+        """The rows of how many partitions share a file."""
+        return TOGETHER if self._few else 1
 
     def _what_is_seen(self) -> list[Column]:
         """What is counted while rows pass. Made once: to make it takes a tenth of a small landing's time."""
@@ -150,6 +170,7 @@ class Landing:
             *[F.count_if(F.col("table_name") == table).alias(table) for table in tables()],
             *[F.min(column).alias(f"first_{p}") for p, column in enumerate(here)],
             *[F.max(column).alias(f"last_{p}") for p, column in enumerate(here)],
+            F.max("kafka_partition").alias("last_partition"),
             F.listagg("event_key").alias("keys"),
         ]
 
@@ -165,13 +186,9 @@ class Landing:
             place = path.split("/")[-2].removeprefix("place=")
             if place in found:
                 raise OSError(f"There are two staged files for {place}: expected one.")
-            table, day, partition = place.split(".")
-            if int(partition) not in self.partitions:
-                raise TopicChanged(
-                    f"The topic {self.topic} has more partitions now: the job starts anew.", "make step-6"
-                )
-            start, end = offsets[int(partition)]
-            file = LandedFile(self.topic, self.topic_id, int(partition), start, end, self.landed_by)
+            table, day, group = place.split(".")
+            held = {p: both for p, both in offsets.items() if p // self._together == int(group)}
+            file = LandedFile(self.topic, self.topic_id, held, self.landed_by)
             found[place] = StagedFile(path, size, table, day, file)
         return list(found.values())
 

@@ -1,7 +1,8 @@
 """Where rows live on HDFS: the names of folders and files say what is in them.
 
-    tables/TABLE/day=DAY/segment=NUMBER/GENERATION/TOPIC.TOPIC_ID.PARTITION.START-END.BY.parquet
+    tables/TABLE/day=DAY/segment=NUMBER/GENERATION/TOPIC.TOPIC_ID.PARTITION.START-END+PARTITION.START-END.BY.parquet
 
+A file holds rows of one Kafka partition, or of a few (`TOGETHER`), and is named for the offsets of each.
 A table is divided by day (of `event_time`, UTC), a day into segments of a bounded size. To compact a segment is to
 write its next generation beside it: the highest one counts, and is the one that the metastore names.
 """
@@ -9,13 +10,16 @@ write its next generation beside it: the highest one counts, and is the one that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 FILE = re.compile(
-    r"(?P<topic>.+)\.(?P<id>[^.]+)\.(?P<partition>\d+)\.(?P<start>\d+)-(?P<end>\d+)\.(?P<by>\w+)\.parquet"
+    r"(?P<topic>.+)\.(?P<id>[\w-]+)\.(?P<offsets>\d+\.\d+-\d+(\+\d+\.\d+-\d+)*)\.(?P<by>\w+)\.parquet", re.ASCII
 )
 SEGMENT = re.compile(r"(?P<table>\w+)/day=(?P<day>\d{4}-\d\d-\d\d)/segment=(?P<number>\d+)/(?P<generation>\d+)")
+
+TOGETHER = 4
+"""A file of few rows holds those of so many Kafka partitions, 0 to 3 and so on. A name has at most 255 characters."""
 
 PARTITION_KEYS = {"day": "string", "segment": "int"}
 """What the tables are partitioned by, beside the columns of an event."""
@@ -23,21 +27,20 @@ PARTITION_KEYS = {"day": "string", "segment": "int"}
 
 @dataclass(frozen=True)
 class LandedFile:
-    """Rows of `partition` with offsets from `start` to `end` (not included), of the topic with this id.
+    """Rows of the topic with this id, of these offsets [start, end) by partition.
 
     The id tells a topic from one of the same name that was deleted: both begin at offset 0.
     """
 
     topic: str
     topic_id: str
-    partition: int
-    start: int
-    end: int
+    offsets: Mapping[int, tuple[int, int]]
     landed_by: str
 
     @property
     def name(self) -> str:
-        return f"{self.topic}.{self.topic_id}.{self.partition}.{self.start}-{self.end}.{self.landed_by}.parquet"
+        offsets = "+".join(f"{partition}.{start}-{end}" for partition, (start, end) in sorted(self.offsets.items()))
+        return f"{self.topic}.{self.topic_id}.{offsets}.{self.landed_by}.parquet"
 
     @classmethod
     def parse(cls, name: str) -> LandedFile | None:
@@ -45,8 +48,11 @@ class LandedFile:
         match = FILE.fullmatch(name)
         if match is None:
             return None
-        partition, start, end = (int(match[group]) for group in ("partition", "start", "end"))
-        return cls(match["topic"], match["id"], partition, start, end, match["by"])
+        offsets = {}
+        for one in match["offsets"].split("+"):
+            partition, start, end = map(int, re.split(r"[.-]", one))
+            offsets[partition] = (start, end)
+        return cls(match["topic"], match["id"], offsets, match["by"])
 
 
 @dataclass(frozen=True, order=True)
@@ -85,8 +91,25 @@ def ends(names: Iterable[str], topic_id: str) -> dict[int, int]:
     found: dict[int, int] = {}
     for file in filter(None, map(LandedFile.parse, names)):
         if file.topic_id == topic_id:
-            found[file.partition] = max(found.get(file.partition, 0), file.end)
+            for partition, (_, end) in file.offsets.items():
+                found[partition] = max(found.get(partition, 0), end)
     return found
+
+
+def merged(names: Iterable[str]) -> dict[tuple[str, int], LandedFile]:
+    """What the files of a segment become when they are compacted, by topic id and group of partitions."""
+    topics: dict[str, str] = {}
+    offsets: dict[tuple[str, int], dict[int, tuple[int, int]]] = {}
+    for file in filter(None, map(LandedFile.parse, names)):
+        topics[file.topic_id] = file.topic
+        for partition, (start, end) in file.offsets.items():
+            group = offsets.setdefault((file.topic_id, partition // TOGETHER), {})
+            first, last = group.get(partition, (start, end))
+            group[partition] = (min(first, start), max(last, end))
+    return {
+        (topic_id, number): LandedFile(topics[topic_id], topic_id, group, "compaction")
+        for (topic_id, number), group in offsets.items()
+    }
 
 
 def live(segments: Iterable[Segment]) -> list[Segment]:

@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lab.errors import LabError
 from lab.pipeline import event_log
-from lab.pipeline.landing import MOST_RECORDS, POLLED, Landing, only_writer
+from lab.pipeline.landing import CONSUMER, MOST_RECORDS, Landing, only_writer
 from lab.settings import Settings
 
 AWAY = (LabError, OSError, Py4JJavaError, PySparkException)
@@ -36,7 +36,7 @@ def read(spark: SparkSession, settings: Settings, start: dict[int, int]) -> Data
     """The topic's records from the offsets `start` on, as an endless stream."""
     reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", settings.kafka)
     reader = reader.option("subscribe", settings.topic).option("maxOffsetsPerTrigger", MOST_RECORDS)
-    reader = reader.option("kafka.max.poll.records", POLLED)
+    reader = reader.options(**CONSUMER)
     # Where the last landing ended: the default, latest, would miss what was logged before this job started.
     offsets = {str(partition): offset for partition, offset in start.items()}
     return reader.option("startingOffsets", json.dumps({settings.topic: offsets})).load()
