@@ -81,7 +81,7 @@ def measure(arena: Arena, events: int, rounds: int) -> tuple[list[Row], dict[str
         arena.say(f"round {number + 1}: " + ", ".join(f"{name} {times[-1]:.1f} s" for name, times in taken.items()))
     name = f"draining {events:,} events"
     return [
-        row(f"{name}, against the usual solution", taken[OURS], taken[COURSE], "s", 3, 5),
+        row(f"{name}, against the usual solution", taken[OURS], taken[COURSE], "s", 1, 3),
         row(f"{name}, against one bare pass", taken[OURS], taken[PASS], "s", 0.5, 0.75),
-        row(f"{name}, against a raw copy", taken[OURS], taken[COPY], "s", 0.9, 1.1),
+        row(f"{name}, against a raw copy", taken[OURS], taken[COPY], "s", judged="nothing"),
     ], taken

@@ -28,6 +28,10 @@ def test_what_has_a_limit_of_its_own_is_met_below_it(ours: float, met: bool) -> 
     assert row("latency", [ours], [10], "s", at_least=1, aim=0.5, judged="ours").met is met
 
 
+def test_what_is_there_to_compare_is_neither_met_nor_missed() -> None:
+    assert row("drain", [40], [14], "s", judged="nothing").met is None
+
+
 def test_pairs_belong_together() -> None:
     with pytest.raises(ValueError, match="shorter"):
         row("drain", [1, 2], [1], "s", 1, 1)
@@ -37,9 +41,17 @@ def test_the_result_is_written_as_rows_and_a_plot(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(result, "LATEST", tmp_path / "latest.json")
     monkeypatch.setattr(result, "PLOT", tmp_path / "latest.svg")
     monkeypatch.setattr(result, "ROOT", tmp_path)
-    result.write([Row("a", 1, 3, "s", 3, 2, 4), Row("b", 2, 10, "s", 5, 1, 1, "ours")], 60, {})
+    result.write(
+        [
+            Row("a", 1, 3, "s", 3, 2, 4),
+            Row("b", 2, 10, "s", 5, 1, 1, "ours"),
+            row("c", [1], [2], "s", judged="nothing"),
+        ],
+        60,
+        {},
+    )
     written = json.loads((tmp_path / "latest.json").read_text())
-    assert [(one["name"], one["met"]) for one in written["rows"]] == [("a", True), ("b", False)]
+    assert [(one["name"], one["met"]) for one in written["rows"]] == [("a", True), ("b", False), ("c", None)]
     assert {"name", "ours", "theirs", "unit", "ratio", "at_least", "aim", "met"} <= written["rows"][0].keys()
     assert written["machine"]["cores"]
     assert "<svg" in (tmp_path / "latest.svg").read_text()
