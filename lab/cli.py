@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import click
 
@@ -123,6 +124,17 @@ def shell(lab: Lab) -> None:
     from lab.history import shell
 
     sys.exit(shell.run(lab.settings))
+
+
+@cli.command("plan")
+@click.argument("history", required=False, type=click.Path(path_type=Path))
+@click.pass_obj
+def plan(lab: Lab, history: Path | None) -> None:
+    """Say what would become of each line of a history, and run nothing."""
+    from lab.history import plan
+
+    source = history or lab.settings.history
+    plan.show(plan.plan(lab.settings, source), shown_path(source.absolute()))
 
 
 @cli.command("report")

@@ -1,0 +1,464 @@
+"""Known commands: what each means in this lab, told from its words alone. What is not known here is never run.
+
+Each tool of the lab, and each habit of the course, is a small function from words to what runs here instead; it raises
+Refused, with the reason, where it finds an option or a value that it does not know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from lab.settings import LOOPBACK, Settings
+
+MOST_REQUESTS = 100_000
+"""That one `ab` may send."""
+
+
+class Refused(Exception):
+    """A command that is not run, and why."""
+
+
+class Ignored(Exception):
+    """A command that changes nothing that is looked at, and why it is left out."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What runs here: `argv`, for a `step` where it belongs to one. `endless`: it goes on until it is stopped.
+
+    `habit` names what was typed in the course's way, where that is not what runs.
+    """
+
+    argv: tuple[str, ...]
+    step: int | None = None
+    habit: str = ""
+    endless: bool = False
+
+
+Reader = Callable[[Settings, str, list[str]], Meaning]
+KNOWN: dict[str, Reader] = {}
+
+
+def known(*names: str) -> Callable[[Reader], Reader]:
+    def note(reader: Reader) -> Reader:
+        KNOWN.update(dict.fromkeys(names, reader))
+        return reader
+
+    return note
+
+
+def meaning(settings: Settings, words: Sequence[str], stdin: str | None = None) -> Meaning:
+    """What these words mean. Raises Refused or Ignored. `stdin` is the text that the command is given to read."""
+    program, arguments = words[0], list(words[1:])
+    if program in IGNORED:
+        raise Ignored(IGNORED[program])
+    if stdin is not None and program in ("presto", "spark-sql", "hive", "beeline"):
+        arguments += ["--execute" if program == "presto" else "-e", stdin]
+        stdin = None
+    if stdin is not None:
+        raise Refused("what it reads was typed by hand, not made by the pipeline")
+    if program not in KNOWN:
+        raise Refused("no command that this lab knows")
+    return KNOWN[program](settings, program, arguments)
+
+
+class _Options(argparse.ArgumentParser):
+    """Options of one tool; another one is a reason to refuse."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise Refused(message)
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        found, others = self.parse_known_args(list(arguments))
+        if others:
+            raise Refused(f"an option that is not known here: {others[0]}")
+        return found
+
+
+# --- step 1: the stack ---
+
+
+@known("docker-compose", "docker")
+def compose(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """`docker-compose up -d` is step 1. What runs in a container is read by `plan`, without the container."""
+    verbs = [word for word in arguments if not word.startswith("-") and not word.endswith((".yml", ".yaml"))]
+    verb = verbs[1] if verbs[:1] == ["compose"] and len(verbs) > 1 else (verbs[0] if verbs else "")
+    if verb in ("up", "start", "restart"):
+        return Meaning(("make", "step-1"), 1, "the stack in containers")
+    raise Ignored("containers are looked after by step 1")
+
+
+@known("kafka-storage", "kafka-server-start", "presto-server")
+def engine(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """The lab's own way to start an engine: step 1 does it for all of them."""
+    return Meaning(("make", "step-1"), 1)
+
+
+# --- step 2: the topic ---
+
+
+@known("kafka-topics", "kafka-topics.sh")
+def topics(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """Topics are made, listed and described; another broker's address, or ZooKeeper's, becomes the lab's own."""
+    options = _Options()
+    for name in ("--create", "--list", "--describe", "--if-not-exists", "--if-exists", "--alter"):
+        options.add_argument(name, action="store_true")
+    for name in ("--bootstrap-server", "--zookeeper", "--topic"):
+        options.add_argument(name)
+    for name in ("--partitions", "--replication-factor"):
+        options.add_argument(name, type=int)
+    options.add_argument("--config", action="append", default=[])
+    found = options.read(arguments)
+    if [found.create, found.list, found.describe, found.alter].count(True) != 1:
+        raise Refused("it should say one of --create, --alter, --list and --describe")
+    argv = [name for name in ("--create", "--alter", "--list", "--describe") if getattr(found, name[2:])]
+    if found.topic:
+        argv += ["--topic", _name(found.topic, "topic")]
+    if found.create or found.alter:
+        if not found.topic:
+            raise Refused("it names no topic")
+        argv += ["--if-not-exists"] if found.create else []
+        argv += ["--partitions", _number(found.partitions or 1, 1, 100, "partitions")]
+    if found.create:
+        argv += ["--replication-factor", "1"]
+        for one in found.config:
+            if not re.fullmatch(r"[a-z.]+=[\w.-]+", one):
+                raise Refused(f"a setting of a form that is not known here: {one}")
+            argv += ["--config", one]
+    habit = "another broker's address" if found.zookeeper or found.bootstrap_server != settings.kafka else ""
+    step = 2 if found.create else None
+    return Meaning(("kafka-topics", "--bootstrap-server", settings.kafka, *argv), step, habit)
+
+
+@known("kafka-console-consumer", "kafka-console-consumer.sh")
+def consumer(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """Reads a topic to its end, or to so many messages."""
+    options = _Options()
+    for name in ("--bootstrap-server", "--topic", "--group"):
+        options.add_argument(name)
+    options.add_argument("--from-beginning", action="store_true")
+    for name in ("--max-messages", "--timeout-ms", "--partition"):
+        options.add_argument(name, type=int)
+    options.add_argument("--property", action="append", default=[])
+    found = options.read(arguments)
+    most = ["--max-messages", _number(found.max_messages, 1, 10**6, "messages")] if found.max_messages else []
+    return _read_topic(
+        settings, found.topic, most, "" if found.bootstrap_server == settings.kafka else "another broker"
+    )
+
+
+@known("kafkacat", "kcat")
+def kafkacat(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """`kafkacat -C` is Kafka's own console consumer here, and `-L` its list of topics."""
+    options = _Options()
+    for name in ("-C", "-L", "-P", "-e", "-q", "-u", "-J"):
+        options.add_argument(name, action="store_true", dest=name[1:])
+    for name in ("-b", "-t", "-o", "-p", "-f", "-K"):
+        options.add_argument(name, dest=name[1:])
+    options.add_argument("-c", type=int, dest="c")
+    found = options.read(arguments)
+    if found.P:
+        raise Refused("what it would send was made by hand, not by the API")
+    if found.L:
+        return Meaning(("kafka-topics", "--bootstrap-server", settings.kafka, "--describe"), None, "kafkacat")
+    most = ["--max-messages", _number(found.c, 1, 10**6, "messages")] if found.c else []
+    return _read_topic(settings, found.t, most, "kafkacat")
+
+
+def _read_topic(settings: Settings, topic: str | None, most: list[str], habit: str) -> Meaning:
+    if not topic:
+        raise Refused("it names no topic")
+    argv = ("kafka-console-consumer", "--bootstrap-server", settings.kafka, "--topic", _name(topic, "topic"))
+    return Meaning((*argv, "--from-beginning", *most, "--timeout-ms", "10000"), None, habit)
+
+
+@known("kafka-get-offsets", "kafka-consumer-groups")
+def offsets(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """Shows offsets."""
+    options = _Options()
+    options.add_argument("--bootstrap-server")
+    if program == "kafka-get-offsets":
+        options.add_argument("--topic", required=True)
+        argv = ("--topic", _name(options.read(arguments).topic, "topic"))
+        return Meaning((program, "--bootstrap-server", settings.kafka, *argv))
+    options.add_argument("--list", action="store_true", required=True)
+    options.read(arguments)
+    return Meaning((program, "--bootstrap-server", settings.kafka, "--list"))
+
+
+# --- step 3: the API ---
+
+
+@known("flask", "gunicorn", "python", "python3")
+def api(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """Whatever starts the API in the course starts the lab's own here."""
+    own = program == "gunicorn" and arguments == ["--config", "python:lab.pipeline.gunicorn_conf"]
+    words = arguments[2:] if arguments[:2] == ["-m", "flask"] else arguments
+    script = next((PurePosixPath(word).name for word in arguments if word.endswith(".py")), "")
+    runs_flask = (program == "flask" or words != arguments) and "run" in words
+    if own or runs_flask or re.search(r"api|flask|app|game", script):
+        return Meaning(("make", "step-3"), 3, "" if own else "the API, started by hand")
+    if program in ("python", "python3") and not script:
+        raise Ignored("Python, to try something")
+    raise Refused("a program that the lab does not know")
+
+
+# --- step 4: traffic ---
+
+
+@known("ab")
+def bench(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """`ab`, to the lab's own API only."""
+    options = _Options()
+    options.add_argument("-n", type=int, default=1)
+    options.add_argument("-c", type=int, default=1)
+    options.add_argument("-H", action="append", default=[])
+    for name in ("-q", "-k", "-l", "-r", "-d", "-S"):
+        options.add_argument(name, action="store_true", dest=f"flag{name}")
+    for name in ("-v", "-s", "-t"):
+        options.add_argument(name, type=int)
+    options.add_argument("url")
+    found = options.read(arguments)
+    argv = ["ab", "-n", _number(found.n, 1, MOST_REQUESTS, "requests"), "-c", _number(found.c, 1, 100, "at once")]
+    for header in found.H:
+        argv += ["-H", _header(header)]
+    url, habit = _own_url(settings, found.url)
+    return Meaning((*argv, url), 4, habit)
+
+
+@known("curl", "wget")
+def curl(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """One request to the lab's own API."""
+    options = _Options()
+    options.add_argument("-H", "--header", action="append", default=[], dest="H")
+    for name in ("-s", "-v", "-i", "-k", "-L", "-S", "--silent", "--include"):
+        options.add_argument(name, action="store_true", dest=f"flag{name}")
+    options.add_argument("-X", "--request", default="GET", dest="X")
+    options.add_argument("url")
+    found = options.read(arguments)
+    if found.X != "GET":
+        raise Refused("the API knows GET only")
+    url, _ = _own_url(settings, found.url)
+    headers = [word for header in found.H for word in ("-H", _header(header))]
+    return Meaning(("ab", "-n", "1", "-c", "1", *headers, url), 4, program)
+
+
+def _own_url(settings: Settings, url: str) -> tuple[str, str]:
+    """The URL at the lab's own address, and the habit where it was another of the API's."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise Refused(f"no address: {url}") from None
+    if parts.scheme != "http" or parts.username is not None or host not in ("localhost", LOOPBACK, "0.0.0.0"):
+        raise Refused(f"it would send to {host or 'nowhere'}: only the lab's own API is sent to")
+    if port not in (5000, settings.api_port):
+        raise Refused(f"it would send to port {port or 80}: only the lab's own API is sent to")
+    path = parts.path or "/"
+    if not re.fullmatch(r"/[\w./%~+,:@-]*", path, re.ASCII) or parts.query or parts.fragment:
+        raise Refused(f"no route of the API: {path}")
+    own = f"{settings.api}{path}"
+    return own, "" if own == url else "the API's address"
+
+
+def _header(header: str) -> str:
+    if not re.fullmatch(r"[\w-]{1,50}: ?[ -~]{0,300}", header, re.ASCII):
+        raise Refused("a header that is none")
+    return header
+
+
+# --- steps 5, 6, 7: Spark, and the tables ---
+
+
+@known("spark-submit")
+def spark(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """The lab's own jobs; a job of the course is the lab's own with the same purpose, where its name tells it."""
+    options = _Options()
+    for name in ("--master", "--name", "--deploy-mode", "--packages", "--driver-memory", "--executor-memory"):
+        options.add_argument(name)
+    options.add_argument("job")
+    found = options.read(arguments)
+    name = found.job.removeprefix("./")
+    own = {"lab/pipeline/batch_job.py": 5, "lab/pipeline/stream_job.py": 6}
+    if name in own:
+        return Meaning((program, name), own[name], endless=own[name] == 6)
+    stem = PurePosixPath(name).name.lower()
+    if not stem.endswith(".py"):
+        raise Refused("no job in Python")
+    if "stream" in stem:
+        also = ", step-7" if "hive" in stem or "table" in stem else ""
+        argv = ("make", "step-6", *(["step-7"] if also else []))
+        return Meaning(argv, 6, f"a streaming job of the course: {stem}", endless=True)
+    if "hive" in stem or "table" in stem:
+        return Meaning(("make", "step-7"), 7, f"tables, made by a job: {stem}")
+    if re.search(r"batch|extract|filter|separate|transform|write|sword|purchase|guild|event|land", stem):
+        return Meaning((program, "lab/pipeline/batch_job.py"), 5, f"a batch job of the course: {stem}")
+    raise Refused(f"a job whose purpose its name does not tell: {stem}")
+
+
+@known("hdfs", "hadoop")
+def hdfs(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """What looks at HDFS; the lab's own way to start its servers is step 1, and to make folders a part of step 7."""
+    if program == "hdfs" and arguments[:1] in (["namenode"], ["datanode"]):
+        return Meaning(("make", "step-1"), 1)
+    if arguments[:1] not in (["dfs"], ["fs"]):
+        raise Refused("no command of `hdfs dfs`")
+    verb, paths = arguments[1] if len(arguments) > 1 else "", [word for word in arguments[2:] if word[:1] != "-"]
+    flags = [word for word in arguments[2:] if word[:1] == "-"]
+    for path in paths:
+        if not re.fullmatch(r"/?[\w./=-]+", path, re.ASCII) or ".." in path:
+            raise Refused(f"no path that is read here: {path}")
+    if verb in ("-ls", "-du", "-count", "-stat", "-test", "-cat", "-tail") and set(flags) <= {
+        "-R",
+        "-h",
+        "-s",
+        "-e",
+        "-d",
+    }:
+        return Meaning(("hdfs", "dfs", verb, *flags, *paths), None, "hadoop fs" if program == "hadoop" else "")
+    if verb == "-mkdir" and flags == ["-p"] and paths and all(path.startswith(f"{settings.tables}/") for path in paths):
+        return Meaning(("hdfs", "dfs", verb, *flags, *paths), 7)
+    raise Refused(f"it would change HDFS by hand: {verb}")
+
+
+@known("hive", "beeline")
+def hive(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """Hive's tables are made by step 7, whatever they were made with; its metastore is started by step 1."""
+    if arguments[:2] == ["--service", "metastore"]:
+        return Meaning(("make", "step-1"), 1)
+    return Meaning(("make", "step-7"), 7, "tables, made in Hive's client")
+
+
+# --- step 8: queries ---
+
+SQL = re.compile(r"\s*(select|with|show|describe|desc|create|insert|drop|alter|use|explain)\b", re.IGNORECASE)
+ASKS = re.compile(r"\s*(?:--[^\n]*\n\s*)*(select|with|show|describe|desc|explain)\b", re.IGNORECASE)
+MAKES = re.compile(r"\s*(?:--[^\n]*\n\s*)*create\b", re.IGNORECASE)
+
+
+@known("presto")
+def presto(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """Queries run as they are; what makes tables is step 7. A session without a query in it is asked the lab's own."""
+    options = _Options()
+    for name in ("--server", "--catalog", "--schema", "--user"):
+        options.add_argument(name)
+    options.add_argument("--execute")
+    options.add_argument("--output-format", choices=["ALIGNED", "CSV", "CSV_HEADER", "TSV", "JSON", "VERTICAL"])
+    found = options.read(arguments)
+    if found.execute is None:
+        return Meaning(("make", "step-8"), 8, "queries, typed in Presto's client")
+    shape = ("--output-format", found.output_format) if found.output_format else ()
+    elsewhere = found.server not in (None, settings.presto)
+    return _sql(
+        "presto", ("presto", "--execute", found.execute, *shape), found.execute, "a server" if elsewhere else ""
+    )
+
+
+@known("spark-sql")
+def spark_sql(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    options = _Options()
+    options.add_argument("-e")
+    found = options.read(arguments)
+    if found.e is None:
+        return Meaning(("make", "step-7"), 7, "tables, made in Spark's client")
+    return _sql("spark-sql", ("spark-sql", "-e", found.e), found.e, "")
+
+
+def _sql(client: str, argv: tuple[str, ...], text: str, habit: str) -> Meaning:
+    if MAKES.match(text):
+        return Meaning(("make", "step-7"), 7, "" if text.lstrip().startswith("CREATE") else "tables, made by hand")
+    if not ASKS.match(text):
+        raise Refused("it neither asks nor makes a table")
+    return Meaning(argv, 8 if client == "presto" else None, habit)
+
+
+# --- the lab's own make ---
+
+TARGETS = {f"step-{number}": number for number in range(1, 9)}
+LOOKS = {
+    "status",
+    "logs",
+    "check",
+    "help",
+    "watch",
+    "doctor",
+    "ledger",
+    "shell",
+    "report",
+    "setup",
+    "drill",
+    "stop",
+    "test",
+}
+
+
+@known("make")
+def make(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """The lab's own targets; no other file, folder or variable than theirs."""
+    targets = [word for word in arguments if "=" not in word]
+    variables = [word for word in arguments if "=" in word]
+    for one in variables:
+        if not re.fullmatch(r"(N|EVERY|SEED)=[0-9.]{1,9}", one):
+            raise Refused(f"a variable that is not one of the lab's: {one}")
+    for target in targets:
+        if target.startswith("-"):
+            raise Refused(f"an option of make: {target}")
+    if not targets or targets == ["lab"]:
+        return Meaning(("make", "lab"), None)
+    if targets == ["traffic"]:
+        return Meaning(("make", "traffic", *variables), 4)
+    if set(targets) <= LOOKS:
+        raise Ignored("it looks at the lab, or is not needed here")
+    if len(targets) == 1 and targets[0] in TARGETS:
+        return Meaning(("make", targets[0]), TARGETS[targets[0]])
+    raise Refused(f"no target that is replayed: {' '.join(targets)}")
+
+
+# --- what is left out ---
+
+IGNORED = {
+    **dict.fromkeys(("ls", "pwd", "cat", "head", "tail", "less", "more", "grep", "find", "tree", "wc", "file", "du",
+                     "df", "ps", "top", "htop", "which", "whoami", "date", "history", "man", "env", "printenv", "id",
+                     "uname", "uptime", "free", "jq", "sort", "uniq", "diff", "stat", "type", "netstat", "lsof", "ping",
+                     "nproc", "tee", "cut", "awk", "sed"), "it only looks"),
+    **dict.fromkeys(("cd", "pushd", "popd", "exit", "logout", "clear", "reset", "screen", "tmux", "fg", "bg", "jobs",
+                     "alias", "set", "source", "sleep", "wait", "true", ":", "read", "kill", "pkill", "killall",
+                     "shutdown", "reboot", "su", "ssh", "scp", "gcloud", "unset"), "it moves about, or waits"),
+    **dict.fromkeys(("vim", "vi", "nano", "emacs", "code", "subl", "atom", "gedit", "notepad"), "it edits a file"),
+    **dict.fromkeys(("cp", "mv", "rm", "mkdir", "rmdir", "touch", "chmod", "chown", "ln", "tar", "zip", "unzip", "gzip",
+                     "gunzip", "echo", "printf"), "it looks after files"),
+    **dict.fromkeys(("git", "gh", "hub", "svn"), "it looks after versions"),
+    **dict.fromkeys(("pip", "pip3", "conda", "apt", "apt-get", "brew", "yum", "npm"), "it installs what is there"),
+    **dict.fromkeys(("jupyter", "jupytext", "jupyter-notebook", "ipython", "pyspark", "spark-shell"),
+                    "what was typed in it is not in this history"),
+}  # fmt: skip
+
+
+def _name(text: str, what: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,100}", text):
+        raise Refused(f"no name of a {what}: {text}")
+    return text
+
+
+def _number(value: int, least: int, most: int, what: str) -> str:
+    if not least <= value <= most:
+        raise Refused(f"{value} {what}: between {least} and {most} are possible")
+    return str(value)
+
+
+def shown(argv: Sequence[str]) -> str:
+    return shlex.join(argv)
+
+
+ASSIGNABLE: Mapping[str, str] = dict.fromkeys(("FLASK_APP", "FLASK_ENV", "FLASK_DEBUG", "PYTHONUNBUFFERED", "TERM"), "")
+"""Variables that a command may be given; they change nothing here. Others, such as LD_PRELOAD, are refused."""
