@@ -1,6 +1,6 @@
 """Where rows live on HDFS: the names of folders and files say what is in them.
 
-    tables/TABLE/day=DAY/segment=NUMBER/GENERATION/TOPIC.TOPIC_ID.PARTITION.START-END+PARTITION.START-END.BY.parquet
+    tables/TABLE/day=DAY/segment=NUMBER/GENERATION/TOPIC.TOPIC_ID.PARTITION.START-END_PARTITION.START-END.BY.parquet
 
 A file holds rows of one Kafka partition, or of a few (`TOGETHER`), and is named for the offsets of each.
 A table is divided by day (of `event_time`, UTC), a day into segments of a bounded size. To compact a segment is to
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 FILE = re.compile(
-    r"(?P<topic>.+)\.(?P<id>[\w-]+)\.(?P<offsets>\d+\.\d+-\d+(\+\d+\.\d+-\d+)*)\.(?P<by>\w+)\.parquet", re.ASCII
+    r"(?P<topic>.+)\.(?P<id>[\w-]+)\.(?P<offsets>\d+\.\d+-\d+(_\d+\.\d+-\d+)*)\.(?P<by>\w+)\.parquet", re.ASCII
 )
 SEGMENT = re.compile(r"(?P<table>\w+)/day=(?P<day>\d{4}-\d\d-\d\d)/segment=(?P<number>\d+)/(?P<generation>\d+)")
 
@@ -39,7 +39,7 @@ class LandedFile:
 
     @property
     def name(self) -> str:
-        offsets = "+".join(f"{partition}.{start}-{end}" for partition, (start, end) in sorted(self.offsets.items()))
+        offsets = "_".join(f"{partition}.{start}-{end}" for partition, (start, end) in sorted(self.offsets.items()))
         return f"{self.topic}.{self.topic_id}.{offsets}.{self.landed_by}.parquet"
 
     @classmethod
@@ -49,7 +49,7 @@ class LandedFile:
         if match is None:
             return None
         offsets = {}
-        for one in match["offsets"].split("+"):
+        for one in match["offsets"].split("_"):
             partition, start, end = map(int, re.split(r"[.-]", one))
             offsets[partition] = (start, end)
         return cls(match["topic"], match["id"], offsets, match["by"])

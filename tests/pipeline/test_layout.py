@@ -31,7 +31,7 @@ def test_hdfs_takes_the_longest_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["part-00000.snappy.parquet", "_SUCCESS", "events.id.0.0-5.batch.crc", "e.id.0.0-5+.batch.parquet", ""]
+    "name", ["part-00000.snappy.parquet", "_SUCCESS", "events.id.0.0-5.batch.crc", "e.id.0.0-5_.batch.parquet", ""]
 )
 def test_other_names_are_not_a_landing_s(name: str) -> None:
     assert LandedFile.parse(name) is None
