@@ -35,7 +35,7 @@ $(STEPS): step-%: setup
 
 # --- the running lab ---
 
-.PHONY: check status logs watch doctor traffic ledger drill land-quarantine shell plan report
+.PHONY: check status logs watch doctor traffic ledger drill land-quarantine shell plan submit report
 check: setup ## say which steps are done, not yet done or broken
 	@$(LAB) check
 status: setup ## show what runs: pid, port, memory, log
@@ -58,6 +58,8 @@ land-quarantine: setup ## land what the quarantine holds and the contract can re
 	@$(LAB) land-quarantine
 plan: setup ## say what would become of each line of a history, and run nothing; HISTORY=file for another than history.txt
 	@$(LAB) plan $(if $(HISTORY),"$(HISTORY)")
+submit: setup ## pack history, journal, report, scripts and pipeline into submission.zip, with hashes
+	@$(LAB) submit
 shell: setup ## open a bash that knows the engines' commands and records what you type
 	@$(LAB) shell
 report: setup ## render report.md from the running lab

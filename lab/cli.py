@@ -137,6 +137,22 @@ def plan(lab: Lab, history: Path | None) -> None:
     plan.show(plan.plan(lab.settings, source), shown_path(source.absolute()))
 
 
+@cli.command("submit")
+@click.pass_obj
+def submit(lab: Lab) -> None:
+    """Pack what is handed in."""
+    from lab.history import plan, submission
+
+    packed = submission.pack(lab.settings)
+    console.table([(name, size) for name, size in packed.files.items()], ["file", "bytes"])
+    console.say(f"\nWritten: {shown_path(packed.archive)}, {packed.archive.stat().st_size:,} bytes")
+    if packed.missing:
+        console.say(f"Not there, and so not in it: {', '.join(packed.missing)}")
+    lacking = plan.plan(lab.settings, lab.settings.history).missing()
+    if lacking:
+        console.say(f"The history lacks steps: {', '.join(map(str, lacking))}. Try: make plan")
+
+
 @cli.command("report")
 @click.pass_obj
 def report(lab: Lab) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NoReturn
@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 from lab.settings import LOOPBACK, Settings
 
 MOST_REQUESTS = 100_000
-"""That one `ab` may send."""
+"""That a whole history may send."""
+AB_FLAGS = ("-q", "-l", "-k", "-r", "-d", "-S")
+"""Of `ab`: what it prints, and how it looks at answers. They are kept as they are."""
 
 
 class Refused(Exception):
@@ -40,9 +42,11 @@ class Meaning:
     step: int | None = None
     habit: str = ""
     endless: bool = False
+    requests: int = 0
+    """How many it sends to the API."""
 
 
-Reader = Callable[[Settings, str, list[str]], Meaning]
+Reader = Callable[[Settings, str, list[str]], "Meaning | list[Meaning]"]
 KNOWN: dict[str, Reader] = {}
 
 
@@ -54,7 +58,7 @@ def known(*names: str) -> Callable[[Reader], Reader]:
     return note
 
 
-def meaning(settings: Settings, words: Sequence[str], stdin: str | None = None) -> Meaning:
+def meanings(settings: Settings, words: Sequence[str], stdin: str | None = None) -> list[Meaning]:
     """What these words mean. Raises Refused or Ignored. `stdin` is the text that the command is given to read."""
     program, arguments = words[0], list(words[1:])
     if program in IGNORED:
@@ -66,7 +70,8 @@ def meaning(settings: Settings, words: Sequence[str], stdin: str | None = None) 
         raise Refused("what it reads was typed by hand, not made by the pipeline")
     if program not in KNOWN:
         raise Refused("no command that this lab knows")
-    return KNOWN[program](settings, program, arguments)
+    found = KNOWN[program](settings, program, arguments)
+    return found if isinstance(found, list) else [found]
 
 
 class _Options(argparse.ArgumentParser):
@@ -91,11 +96,32 @@ class _Options(argparse.ArgumentParser):
 @known("docker-compose", "docker")
 def compose(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     """`docker-compose up -d` is step 1. What runs in a container is read by `plan`, without the container."""
-    verbs = [word for word in arguments if not word.startswith("-") and not word.endswith((".yml", ".yaml"))]
-    verb = verbs[1] if verbs[:1] == ["compose"] and len(verbs) > 1 else (verbs[0] if verbs else "")
-    if verb in ("up", "start", "restart"):
+    words = [program, *arguments]
+    verb = compose_verb(words)
+    if verb is not None and words[verb : verb + 1] and words[verb] in ("up", "start", "restart"):
         return Meaning(("make", "step-1"), 1, "the stack in containers")
     raise Ignored("containers are looked after by step 1")
+
+
+def compose_verb(words: Sequence[str]) -> int | None:
+    """Where the verb stands of a call of docker-compose, or None where it is none."""
+    if words[:1] == ["docker-compose"]:
+        return after_options(words, 1, COMPOSE_VALUED)
+    if words[:2] == ["docker", "compose"]:
+        return after_options(words, 2, COMPOSE_VALUED)
+    return None
+
+
+COMPOSE_VALUED = frozenset(
+    ("-f", "--file", "-p", "--project-name", "--env-file", "--project-directory", "--profile", "-H", "--host", "--ansi")
+)
+
+
+def after_options(words: Sequence[str], at: int, valued: Collection[str]) -> int:
+    """Where the first word stands, from `at` on, that is neither an option nor the value of one of these."""
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at] in valued else 1
+    return at
 
 
 @known("kafka-storage", "kafka-server-start", "presto-server")
@@ -136,7 +162,7 @@ def topics(settings: Settings, program: str, arguments: list[str]) -> Meaning:
                 raise Refused(f"a setting of a form that is not known here: {one}")
             argv += ["--config", one]
     habit = "another broker's address" if found.zookeeper or found.bootstrap_server != settings.kafka else ""
-    step = 2 if found.create else None
+    step = 2 if found.create and found.topic == settings.topic else None
     return Meaning(("kafka-topics", "--bootstrap-server", settings.kafka, *argv), step, habit)
 
 
@@ -205,8 +231,9 @@ def api(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     own = program == "gunicorn" and arguments == ["--config", "python:lab.pipeline.gunicorn_conf"]
     words = arguments[2:] if arguments[:2] == ["-m", "flask"] else arguments
     script = next((PurePosixPath(word).name for word in arguments if word.endswith(".py")), "")
-    runs_flask = (program == "flask" or words != arguments) and "run" in words
-    if own or runs_flask or re.search(r"api|flask|app|game", script):
+    runs_flask = program == "gunicorn" or ((program == "flask" or words != arguments) and "run" in words)
+    parts = set(re.split(r"[^a-z]+", script.lower()))
+    if own or runs_flask or (parts & {"api", "flask", "app", "game", "server"} and "spark" not in parts):
         return Meaning(("make", "step-3"), 3, "" if own else "the API, started by hand")
     if program in ("python", "python3") and not script:
         raise Ignored("Python, to try something")
@@ -223,17 +250,20 @@ def bench(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     options.add_argument("-n", type=int, default=1)
     options.add_argument("-c", type=int, default=1)
     options.add_argument("-H", action="append", default=[])
-    for name in ("-q", "-k", "-l", "-r", "-d", "-S"):
-        options.add_argument(name, action="store_true", dest=f"flag{name}")
-    for name in ("-v", "-s", "-t"):
+    for flag in AB_FLAGS:
+        options.add_argument(flag, action="store_true", dest=f"flag{flag}")
+    for name in ("-v", "-s"):
         options.add_argument(name, type=int)
     options.add_argument("url")
     found = options.read(arguments)
-    argv = ["ab", "-n", _number(found.n, 1, MOST_REQUESTS, "requests"), "-c", _number(found.c, 1, 100, "at once")]
+    argv = ["ab", *(flag for flag in AB_FLAGS if getattr(found, f"flag{flag}"))]
+    argv += ["-n", _number(found.n, 1, MOST_REQUESTS, "requests"), "-c", _number(found.c, 1, 100, "at once")]
+    if found.c > found.n:
+        raise Refused("it would send more at once than in all")
     for header in found.H:
         argv += ["-H", _header(header)]
     url, habit = _own_url(settings, found.url)
-    return Meaning((*argv, url), 4, habit)
+    return Meaning((*argv, url), 4, habit, requests=found.n)
 
 
 @known("curl", "wget")
@@ -250,7 +280,7 @@ def curl(settings: Settings, program: str, arguments: list[str]) -> Meaning:
         raise Refused("the API knows GET only")
     url, _ = _own_url(settings, found.url)
     headers = [word for header in found.H for word in ("-H", _header(header))]
-    return Meaning(("ab", "-n", "1", "-c", "1", *headers, url), 4, program)
+    return Meaning(("ab", "-n", "1", "-c", "1", *headers, url), 4, program, requests=1)
 
 
 def _own_url(settings: Settings, url: str) -> tuple[str, str]:
@@ -298,7 +328,7 @@ def spark(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     if "stream" in stem:
         also = ", step-7" if "hive" in stem or "table" in stem else ""
         argv = ("make", "step-6", *(["step-7"] if also else []))
-        return Meaning(argv, 6, f"a streaming job of the course: {stem}", endless=True)
+        return Meaning(argv, 6, f"a streaming job of the course: {stem}")
     if "hive" in stem or "table" in stem:
         return Meaning(("make", "step-7"), 7, f"tables, made by a job: {stem}")
     if re.search(r"batch|extract|filter|separate|transform|write|sword|purchase|guild|event|land", stem):
@@ -336,18 +366,36 @@ def hive(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     """Hive's tables are made by step 7, whatever they were made with; its metastore is started by step 1."""
     if arguments[:2] == ["--service", "metastore"]:
         return Meaning(("make", "step-1"), 1)
+    options = _Options()
+    for name in ("-e", "-u", "-n"):
+        options.add_argument(name)
+    found = options.read(arguments)
+    if found.e is not None and not any(map(MAKES.match, statements(found.e))):
+        raise Refused("Hive is asked for nothing here: Presto is, in step 8")
     return Meaning(("make", "step-7"), 7, "tables, made in Hive's client")
 
 
 # --- step 8: queries ---
 
-SQL = re.compile(r"\s*(select|with|show|describe|desc|create|insert|drop|alter|use|explain)\b", re.IGNORECASE)
-ASKS = re.compile(r"\s*(?:--[^\n]*\n\s*)*(select|with|show|describe|desc|explain)\b", re.IGNORECASE)
-MAKES = re.compile(r"\s*(?:--[^\n]*\n\s*)*create\b", re.IGNORECASE)
+SQL = re.compile(r"(?:select|with|show|describe|desc|create|insert|drop|alter|use|explain)\Z", re.IGNORECASE)
+ASKS = re.compile(r"(?:select|with|show|describe|desc|values|explain\s+(?!analyze))\b", re.IGNORECASE)
+MAKES = re.compile(r"create\b", re.IGNORECASE)
+TOKENS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(--[^\n]*|/\*.*?\*/)|(;)|.", re.DOTALL)
+
+
+def statements(text: str) -> list[str]:
+    """The statements of an SQL text, without comments."""
+    found = [""]
+    for token in TOKENS.finditer(text):
+        if token[2]:
+            found.append("")
+        else:
+            found[-1] += " " if token[1] else token[0]
+    return [statement.strip() for statement in found if statement.strip()]
 
 
 @known("presto")
-def presto(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+def presto(settings: Settings, program: str, arguments: list[str]) -> list[Meaning]:
     """Queries run as they are; what makes tables is step 7. A session without a query in it is asked the lab's own."""
     options = _Options()
     for name in ("--server", "--catalog", "--schema", "--user"):
@@ -356,71 +404,69 @@ def presto(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     options.add_argument("--output-format", choices=["ALIGNED", "CSV", "CSV_HEADER", "TSV", "JSON", "VERTICAL"])
     found = options.read(arguments)
     if found.execute is None:
-        return Meaning(("make", "step-8"), 8, "queries, typed in Presto's client")
-    shape = ("--output-format", found.output_format) if found.output_format else ()
-    elsewhere = found.server not in (None, settings.presto)
-    return _sql(
-        "presto", ("presto", "--execute", found.execute, *shape), found.execute, "a server" if elsewhere else ""
-    )
+        return [Meaning(("make", "step-8"), 8, "queries, typed in Presto's client")]
+    habit = "another server's address" if found.server not in (None, settings.presto) else ""
+    asked = [one for one in statements(found.execute) if not re.match(r"use\b", one, re.IGNORECASE)]
+    for one in asked:
+        if not (ASKS.match(one) or MAKES.match(one)):
+            raise Refused(f"it neither asks nor makes a table: {one[:40]}")
+    meant: list[Meaning] = []
+    if any(map(MAKES.match, asked)):
+        meant.append(Meaning(("make", "step-7"), 7, habit))
+    queries = [one for one in asked if ASKS.match(one)]
+    if queries:
+        shape = ("--output-format", found.output_format) if found.output_format else ()
+        meant.append(Meaning(("presto", "--execute", ";\n".join(queries), *shape), 8, habit))
+    if not meant:
+        raise Ignored("it asks nothing")
+    return meant
 
 
 @known("spark-sql")
 def spark_sql(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+    """Tables are made by step 7. Nothing else is asked of it: its statements can run programs and read any file."""
     options = _Options()
     options.add_argument("-e")
     found = options.read(arguments)
-    if found.e is None:
-        return Meaning(("make", "step-7"), 7, "tables, made in Spark's client")
-    return _sql("spark-sql", ("spark-sql", "-e", found.e), found.e, "")
-
-
-def _sql(client: str, argv: tuple[str, ...], text: str, habit: str) -> Meaning:
-    if MAKES.match(text):
-        return Meaning(("make", "step-7"), 7, "" if text.lstrip().startswith("CREATE") else "tables, made by hand")
-    if not ASKS.match(text):
-        raise Refused("it neither asks nor makes a table")
-    return Meaning(argv, 8 if client == "presto" else None, habit)
+    if found.e is not None and not any(map(MAKES.match, statements(found.e))):
+        raise Refused("Spark's client can do more than ask: queries are Presto's, in step 8")
+    return Meaning(("make", "step-7"), 7, "tables, made in Spark's client")
 
 
 # --- the lab's own make ---
 
 TARGETS = {f"step-{number}": number for number in range(1, 9)}
-LOOKS = {
-    "status",
-    "logs",
-    "check",
-    "help",
-    "watch",
-    "doctor",
-    "ledger",
-    "shell",
-    "report",
-    "setup",
-    "drill",
-    "stop",
-    "test",
-}
+LOOKS = re.compile(
+    r"status|logs|check|help|watch|doctor|ledger|shell|plan|submit|report|setup|drill(-[a-z-]+)?|stop|clean|distclean"
+    r"|test|lint|bench|lock"
+)
 
 
 @known("make")
 def make(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     """The lab's own targets; no other file, folder or variable than theirs."""
-    targets = [word for word in arguments if "=" not in word]
-    variables = [word for word in arguments if "=" in word]
-    for one in variables:
-        if not re.fullmatch(r"(N|EVERY|SEED)=[0-9.]{1,9}", one):
+    for word in arguments:
+        if word.startswith("-") and word not in ("-s", "--silent"):
+            raise Refused(f"an option of make: {word}")
+    targets = [word for word in arguments if "=" not in word and not word.startswith("-")]
+    if targets and all(map(LOOKS.fullmatch, targets)):
+        raise Ignored("it looks at the lab, or tidies up: not needed here")
+    given: dict[str, float] = {}
+    for one in (word for word in arguments if "=" in word):
+        match = re.fullmatch(r"(N|EVERY|SEED)=(\d{1,6}(?:\.\d)?)", one)
+        if match is None:
             raise Refused(f"a variable that is not one of the lab's: {one}")
-    for target in targets:
-        if target.startswith("-"):
-            raise Refused(f"an option of make: {target}")
+        given[match[1]] = float(match[2])
     if not targets or targets == ["lab"]:
-        return Meaning(("make", "lab"), None)
+        return Meaning(("make", "lab"))
     if targets == ["traffic"]:
-        return Meaning(("make", "traffic", *variables), 4)
-    if set(targets) <= LOOKS:
-        raise Ignored("it looks at the lab, or is not needed here")
-    if len(targets) == 1 and targets[0] in TARGETS:
-        return Meaning(("make", targets[0]), TARGETS[targets[0]])
+        requests = int(given.get("N", 100))
+        if given.get("EVERY", 0) > 10:
+            raise Refused("bursts more than ten seconds apart")
+        variables = [word for word in arguments if "=" in word]
+        return Meaning(("make", "traffic", *variables), 4, requests=requests)
+    if all(target in TARGETS for target in targets):
+        return Meaning(("make", *targets), TARGETS[targets[0]])
     raise Refused(f"no target that is replayed: {' '.join(targets)}")
 
 
@@ -432,7 +478,7 @@ IGNORED = {
                      "uname", "uptime", "free", "jq", "sort", "uniq", "diff", "stat", "type", "netstat", "lsof", "ping",
                      "nproc", "tee", "cut", "awk", "sed"), "it only looks"),
     **dict.fromkeys(("cd", "pushd", "popd", "exit", "logout", "clear", "reset", "screen", "tmux", "fg", "bg", "jobs",
-                     "alias", "set", "source", "sleep", "wait", "true", ":", "read", "kill", "pkill", "killall",
+                     "set", "sleep", "watch", "wait", "true", ":", "read", "kill", "pkill", "killall",
                      "shutdown", "reboot", "su", "ssh", "scp", "gcloud", "unset"), "it moves about, or waits"),
     **dict.fromkeys(("vim", "vi", "nano", "emacs", "code", "subl", "atom", "gedit", "notepad"), "it edits a file"),
     **dict.fromkeys(("cp", "mv", "rm", "mkdir", "rmdir", "touch", "chmod", "chown", "ln", "tar", "zip", "unzip", "gzip",
@@ -460,5 +506,5 @@ def shown(argv: Sequence[str]) -> str:
     return shlex.join(argv)
 
 
-ASSIGNABLE: Mapping[str, str] = dict.fromkeys(("FLASK_APP", "FLASK_ENV", "FLASK_DEBUG", "PYTHONUNBUFFERED", "TERM"), "")
+ASSIGNABLE = frozenset(("FLASK_APP", "FLASK_ENV", "FLASK_DEBUG", "PYTHONUNBUFFERED", "TERM"))
 """Variables that a command may be given; they change nothing here. Others, such as LD_PRELOAD, are refused."""

@@ -7,15 +7,16 @@ scripts that stand beside the history.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab import console
-from lab.history import grammar, known
-from lab.history.grammar import Command, Redirect, Unread, Word
+from lab.history import known
+from lab.history.grammar import MOST_COMMANDS, Command, Grammar, Redirect, Unread, Word
 from lab.history.known import Ignored, Refused
 from lab.history.read import Typed, commands, read
 from lab.settings import Settings
@@ -50,7 +51,15 @@ FILTERS = {
     "column",
 }
 """What a command's output may be piped into: it changes nothing but what was seen."""
+MOST_PLANNED = 200_000
+"""That a whole history may come to, with its loops."""
 MOST_SCRIPT_BYTES = 2**20
+MOST_CALLS = 1000
+"""Of scripts, in a whole history."""
+FOREIGN = re.compile(
+    r"\s*(?:(?:hive|presto(?::\w+)?|spark-sql|scala|mysql|sqlite|cqlsh)\s?> ?|>>> |\.\.\. |In \[\d*\]: )"
+)
+"""The prompts of other programs, pasted."""
 MOST_SCRIPTS = 3
 """How deep scripts may call scripts, and containers may hold shells."""
 
@@ -107,7 +116,16 @@ def plan(settings: Settings, history: Path) -> Plan:
 
 def plan_of(settings: Settings, typed: Iterable[Typed], folder: Path | None = None) -> Plan:
     reader = _Reader(settings, folder)
-    return Plan(tuple(planned for one in typed for planned in reader.line(one)))
+    planned: list[Planned] = []
+    for one in typed:
+        if len(planned) < MOST_PLANNED:
+            planned.extend(reader.line(one))
+        else:
+            planned.append(
+                Planned(one.line, one.text, REFUSED, f"here and after it: {MOST_PLANNED:,} commands are enough")
+            )
+            break
+    return Plan(tuple(planned))
 
 
 @dataclass
@@ -115,10 +133,15 @@ class _Reader:
     settings: Settings
     folder: Path | None
     variables: dict[str, Word] = field(default_factory=dict)
+    grammar: Grammar = field(default_factory=Grammar)
+    aliases: dict[str, list[Word]] = field(default_factory=dict)
+    scripts: dict[str, list[Typed]] = field(default_factory=dict)
+    calls: int = 0
+    requests: int = 0
 
     def line(self, typed: Typed) -> Iterator[Planned]:
         for number, planned in enumerate(self.text(typed.text, typed.line, 0)):
-            if number == grammar.MOST_COMMANDS:
+            if number == MOST_COMMANDS:
                 yield Planned(typed.line, typed.text, REFUSED, f"it comes to more than {number} commands")
                 return
             yield planned
@@ -128,7 +151,12 @@ class _Reader:
         if _is_rubbish(text):
             yield Planned(line, text, IGNORED, "it is no text")
             return
-        for one in grammar.commands(text, self.variables):
+        if FOREIGN.match(text):
+            yield Planned(line, text, IGNORED, "it was typed in another program")
+            return
+        runs = False
+        for one in self.grammar.commands(text, self.variables):
+            runs = True
             if isinstance(one, Unread):
                 yield Planned(line, one.text, REFUSED, one.reason)
                 continue
@@ -138,47 +166,77 @@ class _Reader:
                 yield Planned(line, _typed(one), IGNORED, str(ignored))
             except Refused as refused:
                 yield Planned(line, _typed(one), REFUSED, str(refused))
+        if not runs:
+            yield Planned(line, text, IGNORED, "a comment, or a variable: nothing is run by it")
 
     def command(self, command: Command, line: int, depth: int) -> Iterator[Planned]:
-        words, habits, background = _unwrapped(list(command.words))
-        background = background or command.background
-        program = _word(words[0])
-        if program in ("bash", "sh", ".", "source") or program.endswith(".sh"):
-            yield from self.script(program, words, line, depth)
+        words, habits, variables, detached = _unwrapped(self.without_alias(command.words))
+        typed = _word(words[0])
+        program = typed.rsplit("/", 1)[-1]  # what runs is the lab's own, wherever the one that was typed lies
+        if program == "alias":
+            self.remember_aliases(words[1:])
+            raise Ignored("another name for a command")
+        shell = program in ("bash", "sh", ".", "source")
+        if shell or (program.endswith(".sh") and program not in known.KNOWN):
+            yield from self.script(program if shell else typed, words, line, depth)
             return
         if program in known.IGNORED:
             _pipes_into_filters(command)
             raise Ignored(known.IGNORED[program])
         if program not in known.KNOWN and known.SQL.match(program):
             raise Refused("SQL, outside of a client that would run it")
-        for name in command.assigned:
-            _may_be_assigned(name)
+        for name in (*command.assigned, *variables):
+            if name not in known.ASSIGNABLE:
+                raise Refused(f"the variable {name}: it could change what runs")
         stdin = _plumbing(command)
-        meant = known.meaning(self.settings, [_word(word) for word in words], stdin)
-        habits += [meant.habit] if meant.habit else []
-        yield Planned(
-            line,
-            _typed(command),
-            TRANSLATED if habits else REPLAYED,
-            ", ".join(habits),
-            meant.argv,
-            meant.step,
-            background or meant.endless,
-        )
+        containers = program in ("docker", "docker-compose")  # of which no word is run here
+        arguments = [word.text if containers else _word(word) for word in words[1:]]
+        for meant in known.meanings(self.settings, [program, *arguments], stdin):
+            self.requests += meant.requests
+            if self.requests > known.MOST_REQUESTS:
+                raise Refused(f"more than {known.MOST_REQUESTS:,} requests in all")
+            why = [*habits, meant.habit] if meant.habit else habits
+            yield Planned(
+                line,
+                _typed(command),
+                TRANSLATED if why else REPLAYED,
+                ", ".join(why),
+                meant.argv,
+                meant.step,
+                command.background or detached or meant.endless,
+            )
+
+    def remember_aliases(self, words: list[Word]) -> None:
+        for word in words:
+            name, _, value = word.text.partition("=")
+            if value and not word.problem:
+                self.aliases[name] = [Word(one) for one in value.split()]
+
+    def without_alias(self, words: Sequence[Word]) -> list[Word]:
+        return [*self.aliases.get(words[0].text, words[:1]), *words[1:]]
 
     def script(self, program: str, words: list[Word], line: int, depth: int) -> Iterator[Planned]:
         """`bash -c TEXT`, `bash FILE`, `./FILE.sh`: read like typed lines."""
         if depth == MOST_SCRIPTS:
             raise Refused(f"scripts that call scripts, more than {MOST_SCRIPTS} deep")
-        arguments = [_word(word) for word in words[1:]]
-        if program in ("bash", "sh") and arguments[:1] == ["-c"] and len(arguments) > 1:
-            yield from self.text(arguments[1], line, depth + 1)
+        options = [word.text for word in words[1:] if word.text.startswith("-")]
+        others = [word for word in words[1:] if not word.text.startswith("-")]
+        if program in ("bash", "sh") and others and any(re.fullmatch(r"-[a-z]*c", one) for one in options):
+            yield from self.text(_word(others[0]), line, depth + 1)
             return
-        name = program if program.endswith(".sh") else next((one for one in arguments if not one.startswith("-")), "")
+        if program in (".", "source") and others and not others[0].text.endswith(".sh"):
+            raise Ignored("it sets up a shell")
+        name = program if program.endswith(".sh") else _word(others[0]) if others else ""
         if not name:
             raise Ignored("a shell within the shell")
-        content = self.content(name)
-        for one in commands(content):
+        self.calls += 1
+        if self.calls > MOST_CALLS:
+            raise Refused(f"more than {MOST_CALLS} calls of scripts")
+        if name not in self.scripts:
+            self.scripts[name] = commands(self.content(name), self.grammar)
+        if not self.scripts[name]:
+            raise Ignored(f"the script {name} is empty")
+        for one in (one for one in self.scripts[name] if not one.text.startswith("#")):
             for planned in self.text(one.text, line, depth + 1):
                 yield replace(planned, typed=f"{name}:{one.line}  {planned.typed}")
 
@@ -196,57 +254,58 @@ class _Reader:
             if path.stat().st_size > MOST_SCRIPT_BYTES:
                 raise Refused(f"the script {name} is larger than {MOST_SCRIPT_BYTES >> 20} MiB")
             return path.read_text("utf-8", "replace")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
             raise Refused(f"the script {name} cannot be read: {error}") from None
 
 
-def _unwrapped(words: list[Word]) -> tuple[list[Word], list[str], bool]:
-    """The words without what stands in front of the command proper, the habits that were found there, and `-d`."""
+def _unwrapped(words: list[Word]) -> tuple[list[Word], list[str], list[str], bool]:
+    """The words without what stands in front of the command proper, and what was found there.
+
+    That is the habits, the names of variables, and whether it is to run in the background of a container.
+    """
     habits: list[str] = []
-    background = False
-    while True:
+    variables: list[str] = []
+    detached = False
+    while words:
         texts = [word.text for word in words]
-        if texts[0] in ("sudo", "winpty", "time", "nohup", "command"):
-            words = words[_after_options(texts, 1, valued={"-u", "-g"}) :]
+        if texts[0] == "command" and any(one in ("-v", "-V") for one in texts[1:2]):
+            raise Ignored("it only looks")
+        if texts[0] in ("sudo", "winpty", "time", "nohup", "command", "timeout"):
+            words = words[known.after_options(texts, 1, ("-u", "-g", "-k", "-s")) + (texts[0] == "timeout") :]
             habits += [texts[0]] if texts[0] in ("sudo", "winpty") else []
         elif texts[0] == "env" and len(words) > 1:
             words = words[1:]
             while words and "=" in words[0].text:
-                _may_be_assigned(words[0].text.partition("=")[0])
+                variables.append(words[0].text.partition("=")[0])
                 words = words[1:]
         elif inner := _in_container(texts):
-            background = background or any(word in ("-d", "--detach") for word in texts[:inner])
+            detached = detached or any(word in ("-d", "--detach") for word in texts[:inner])
             words = words[inner:]
             habits.append("in a container")
         else:
             break
-        if not words:
-            raise Ignored("nothing is run by it")
-    return words, habits, background
+    if not words:
+        raise Ignored("nothing is run by it")
+    return words, habits, variables, detached
 
 
 def _in_container(texts: list[str]) -> int | None:
     """Where the command begins that is run in a container, or None where none is."""
-    at = 0
-    if texts[:1] == ["docker-compose"]:
-        at = 1
-    elif texts[:2] == ["docker", "compose"]:
-        at = 2
-    elif texts[:1] == ["docker"]:
-        at = 1
-    else:
+    at = known.compose_verb(texts)
+    if at is None and texts[:1] == ["docker"]:
+        at = known.after_options(texts, 1, ("-H", "--host", "--context"))
+    if at is None or at >= len(texts) or texts[at] not in ("exec", "run"):
         return None
-    at = _after_options(texts, at, valued={"-f", "--file", "-p", "--project-name"})
-    if at >= len(texts) or texts[at] not in ("exec", "run"):
-        return None
-    at = _after_options(texts, at + 1, valued={"-e", "--env", "-u", "--user", "-w", "--workdir", "--name", "-v", "-p"})
+    at = known.after_options(texts, at + 1, CONTAINER_VALUED)
     return at + 1 if at < len(texts) else None
 
 
-def _after_options(texts: list[str], at: int, valued: set[str]) -> int:
-    while at < len(texts) and texts[at].startswith("-"):
-        at += 2 if texts[at] in valued else 1
-    return at
+CONTAINER_VALUED = frozenset(
+    (
+        *("-e", "--env", "-u", "--user", "-w", "--workdir", "--name", "-v", "--volume", "-p", "--publish", "--network"),
+        *("--entrypoint", "--index", "-h", "--hostname", "--link", "-m", "--memory"),
+    )
+)
 
 
 def _word(word: Word) -> str:
@@ -255,11 +314,6 @@ def _word(word: Word) -> str:
     if any(unicodedata.category(character) == "Cc" and character not in "\n\t" for character in word.text):
         raise Refused("it holds control characters")
     return word.text
-
-
-def _may_be_assigned(name: str) -> None:
-    if name not in known.ASSIGNABLE:
-        raise Refused(f"the variable {name}: it could change what runs")
 
 
 def _plumbing(command: Command) -> str | None:
@@ -289,9 +343,12 @@ def _may_lead(redirect: Redirect) -> None:
     target = _word(redirect.target)
     if redirect.operator.lstrip("012") in (">&",) and target in ("1", "2"):
         return
-    if redirect.operator.lstrip("012") not in (">", ">>", "&>"):
+    if redirect.operator == "<" and target == "/dev/null":
+        return
+    if redirect.operator.lstrip("012") not in (">", ">>", "&>", "&>>"):
         raise Refused(f"a redirection that is not known here: {redirect.operator}")
-    if target != "/dev/null" and (target.startswith(("/", "~")) or ".." in Path(target).parts):
+    allowed = target.startswith(("/dev/null", "/tmp/", "/w205/")) or not target.startswith(("/", "~"))
+    if not allowed or ".." in Path(target).parts:
         raise Refused(f"it would write outside of its folder: {target}")
 
 

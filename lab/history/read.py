@@ -13,26 +13,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.history import grammar
+from lab.history.grammar import Grammar, has_open_quote
 
-MOST_BYTES = 64 * 2**20
-MOST_CHARACTERS = 65_536
+MOST_BYTES = 16 * 2**20
+MOST_CHARACTERS = 16_384
 """Of a line; what is longer was never typed, and is cut."""
-MOST_JOINED = 100
-"""The most lines that one plain command may have."""
-MOST_TRIED = 50_000
-"""How many lines are read a second time, in all, to find where a command ends that its first line leaves open."""
+MOST_LINES = 500_000
+MOST_JOINED = 1000
+"""The most lines that one command may have."""
+MOST_TRIED = 30_000_000
+"""How many characters are read again, in all, to find where a command ends that its first line leaves open."""
 
 EPOCH = re.compile(r"#(\d{6,11})")
 TIME = (
-    r"\[?(?:\d{4}[-/]\d\d[-/]\d\d|\d\d[-/.]\d\d[-/.]\d{2,4})[ T]\d\d:\d\d(?::\d\d)?(?:[+-]\d\d:?\d\d)?\]?"
-    r"|\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \w{3,4} \d{4}"
+    r"\[?(?:\d{4}[-/]\d\d[-/]\d\d|\d\d[-/.]\d\d[-/.]\d{2,4})[ T]\d\d:\d\d(?::\d\d)?(?: [AP]M)?(?:[+-]\d\d:?\d\d)?\]?"
+    r"|(?:\w{3} )?\w{3} +\d+ \d\d:\d\d:\d\d(?:(?: [A-Z]{3,4})? \d{4})?"
 )
 NUMBERED = re.compile(rf"\s*(?P<number>\d{{1,7}})\*?\s+(?:(?P<time>{TIME})\s+)?(?P<command>.*)")
 PROMPT = re.compile(
-    r"(?:\([\w.-]+\) ?)?(?:[\w.-]+@[\w.-]+(?::[^$#]{0,200})?[$#]|lab\$|(?:PS )?[A-Z]:\\[^>]{0,200}>|\$)(?:\s+|\Z)"
+    r"""
+    (?: \([\w.-]+\)\ ? )?                               # (base)
+    (?: [\w.-]+@[\w.-]+ (?: :[^$#]{0,200} )? [$#]       # me@host:~/w205$
+      | [\w.-]+@[\w.-]+\ \S{1,100}\ %                   # me@mac w205 %
+      | \[[\w.-]+@[\w.-]+\ [^]]{1,100}\][$#]            # [me@host w205]$
+      | [\w.-]+:\S{1,100}\ [\w.-]+\$                    # mac:w205 me$
+      | (?: PS\ )? [A-Z]:\\[^>]{0,200}>                 # PS C:\w205>
+      | (?: lab )? \$
+    ) (?: \s+ | \Z )
+    """,
+    re.VERBOSE,
 )
-
 COMMAND = re.compile(
     r"(?:sudo |winpty )?(?:docker|docker-compose|make|ab|kafka-\w+|spark-submit|hdfs|presto|cd|ls|vim?|git) "
 )
@@ -57,13 +67,16 @@ def read(path: Path) -> list[Typed]:
         raise LabError(f"{path} cannot be read: {error.strerror}.", f"ls -l {path}") from None
     if len(data) > MOST_BYTES:
         raise LabError(f"{path} is larger than {MOST_BYTES >> 20} MiB: that is no history.", "history > history.txt")
-    return commands(data.decode("utf-8", "replace"))
+    if data.count(b"\n") > MOST_LINES:
+        raise LabError(f"{path} has more than {MOST_LINES:,} lines: that is no history.", "history > history.txt")
+    utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # what PowerShell writes
+    return commands(data.decode("utf-16" if utf_16 else "utf-8", "replace"))
 
 
-def commands(text: str) -> list[Typed]:
+def commands(text: str, grammar: Grammar | None = None) -> list[Typed]:
     """The commands that a history's text holds; what two dumps of one history both hold is there once."""
     lines = [line.rstrip("\r")[:MOST_CHARACTERS] for line in text.removeprefix("\ufeff").split("\n")]
-    return list(_once(_joined(_blocks(lines))))
+    return list(_once(_joined(_blocks(lines), grammar or Grammar())))
 
 
 @dataclass
@@ -114,29 +127,26 @@ def _numbered(lines: list[str]) -> dict[int, tuple[int, str]]:
     return dumped
 
 
-def _joined(blocks: Iterator[_Block]) -> Iterator[tuple[Typed, int | None]]:
+def _joined(blocks: Iterator[_Block], grammar: Grammar) -> Iterator[tuple[Typed, int | None]]:
     """Commands, those of several lines in one piece, each with the number that bash gave it."""
     left = MOST_TRIED
     for block in blocks:
-        together = "\n".join(block.lines).strip("\n")
-        if (block.at is not None or block.number is not None) and together and grammar.is_whole(together):
-            yield Typed(together, block.first, block.at), block.number
-            continue
         start, number = 0, block.number
         while start < len(block.lines):
             prompt = PROMPT.match(block.lines[start])
             text, end = block.lines[start][prompt.end() if prompt else 0 :], start + 1
             whole = text
             while grammar.is_open(whole) and end < min(len(block.lines), start + MOST_JOINED) and left > 0:
-                if COMMAND.match(block.lines[end]) and grammar.has_open_quote(whole):
+                further = block.lines[end]
+                if PROMPT.match(further) or (has_open_quote(whole) and COMMAND.match(further)):
                     break
-                left -= 1
-                whole += "\n" + block.lines[end].removeprefix("> " if prompt else "")
+                left -= len(whole)
+                whole += "\n" + further.removeprefix("> " if prompt else "")
                 end += 1
             if grammar.is_open(whole):  # nothing that follows ends it: then it was typed so
                 whole, end = text, start + 1
             if whole.strip():
-                yield Typed(whole, block.first + start, block.at), number
+                yield Typed(whole.rstrip("\n"), block.first + start, block.at), number
                 number = None
             start = end
 
@@ -154,7 +164,8 @@ def _once(found: Iterator[tuple[Typed, int | None]]) -> Iterator[Typed]:
             yield typed
             continue
         place = (-1 if number is None else number, typed.at or -1)
-        if place[0] < last[0] or place[1] < last[1]:
+        begins_anew = place[0] <= last[0] if number is not None else place[1] < last[1]
+        if begins_anew:
             earlier |= current
             current = set()
         last = place

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.history import plan as planning
 from lab.history.plan import IGNORED, REFUSED, REPLAYED, TRANSLATED, Planned, plan, plan_of, shown
 from lab.history.read import Typed, commands
 from lab.settings import ROOT, Settings
@@ -64,6 +65,16 @@ def test_the_lab_s_own_history_is_replayed_whole() -> None:
         ("spark-submit stream_and_hive.py", "make step-6 step-7", 6),
         ("docker-compose exec cloudera hive", "make step-7", 7),
         ("docker-compose exec presto presto --server presto:8080 --catalog hive --schema default", "make step-8", 8),
+        ("docker-compose --env-file .env -p proj up -d", "make step-1", 1),
+        ("docker-compose -f ~/w205/docker-compose.yml up -d", "make step-1", 1),
+        ("alias dc=docker-compose; dc exec -T mids ab -n 1 http://localhost:5000/", f"ab -n 1 -c 1 {API}/", 4),
+        ("timeout 60 docker run --network host img ab -n 1 http://localhost:5000/", f"ab -n 1 -c 1 {API}/", 4),
+        (
+            "kafka-topics.sh --create --topic events --zookeeper z:1",
+            f"kafka-topics --bootstrap-server {LAB.kafka} --create --topic events --if-not-exists --partitions 1 {ONE}",
+            2,
+        ),
+        ("gunicorn game_api:app", "make step-3", 3),
         ("docker-compose exec cloudera hadoop fs -ls /tmp/purchases", "hdfs dfs -ls /tmp/purchases", None),
         (
             "docker-compose exec mids kafkacat -C -b kafka:29092 -t events -o beginning -e",
@@ -73,7 +84,7 @@ def test_the_lab_s_own_history_is_replayed_whole() -> None:
     ],
 )
 def test_the_course_s_habits_are_translated(typed: str, runs: str, step: int | None) -> None:
-    one = only(typed)
+    (one,) = [one for one in planned(typed) if one.fate != IGNORED]
     assert (one.fate, one.argv, one.step) == (TRANSLATED, tuple(shlex.split(runs)), step)
     assert one.why
 
@@ -83,6 +94,17 @@ def test_the_course_s_habits_are_translated(typed: str, runs: str, step: int | N
     [
         ("make step-2", 2),
         ("presto --execute 'SELECT 1'", 8),
+        ("presto --execute 'USE hive.default; /* c */ SELECT 1;'", 8),
+        ("make > log step-3", 3),
+        ("nohup make step-3 > /tmp/flask.log 2>&1 < /dev/null &", 3),
+        ("make step-3 step-4", 3),
+        (f"cd x && ab -n 1 {API}/ > log 2>&1", 4),
+        (f"while true; do ab -n 1 {API}/; sleep 1; done > /dev/null 2>&1 &", 4),
+        (f"for i in {{1..2}}; do ab -n $i {API}/; done | tee ab.log", 4),
+        (f"for i in $(seq 2); do ab -n $i {API}/; done", 4),
+        (f'U="a b"; for u in $U; do ab -n 1 -H "Host: $u" {API}/; done', 4),
+        (f'OPTIONS="-n 10 -c 2"; ab $OPTIONS {API}/', 4),
+        (f"bash -lc 'ab -n 1 {API}/'", 4),
         ("presto <<EOF\nSELECT 1\nEOF", 8),
         ("spark-submit lab/pipeline/stream_job.py &", 6),
         (f"ab -n 1 {API}/ > out.txt 2>&1", 4),
@@ -90,12 +112,34 @@ def test_the_course_s_habits_are_translated(typed: str, runs: str, step: int | N
     ],
 )
 def test_the_lab_s_own_commands_are_replayed(typed: str, step: int) -> None:
-    one = only(typed)
-    assert (one.fate, one.step) == (REPLAYED, step)
+    found = [one for one in planned(typed) if one.fate != IGNORED]
+    assert found
+    assert {(one.fate, one.step) for one in found} == {(REPLAYED, step)}
 
 
 @pytest.mark.parametrize(
-    "typed", ["ls -la *", "vim $(which x)", "cd ~/w205", "git commit -m 'x'", "sudo rm -rf /", "sleep 60"]
+    "typed",
+    [
+        "ls -la *",
+        "vim $(which x)",
+        "cd ~/w205",
+        "git commit -m 'x'",
+        "sudo rm -rf /",
+        "sleep 60",
+        "command -v make",
+        "make clean",
+        "docker-compose exec mids /bin/bash",
+        "source ~/.bashrc",
+        "hive> show tables;",
+        "make logs NAME=kafka",
+        "make plan HISTORY=x",
+        "docker rm -f $(docker ps -aq)",
+        "presto:default> SELECT 1;",
+        "watch make status",
+        "docker-compose exec spark env PYSPARK_DRIVER_PYTHON=jupyter pyspark",
+        "# a comment",
+        "x=1",
+    ],
 )
 def test_what_changes_nothing_that_is_looked_at_is_ignored(typed: str) -> None:
     assert only(typed).fate == IGNORED
@@ -115,7 +159,6 @@ def test_what_changes_nothing_that_is_looked_at_is_ignored(typed: str) -> None:
         ("env LD_PRELOAD=x ab -n 1 http://localhost:5000/", "LD_PRELOAD"),
         ("make SHELL=/bin/evil step-1", "SHELL=/bin/evil"),
         ("make -f evil.mk", "an option of make"),
-        ("make clean", "no target"),
         ("curl http://example.com/x | sh", "piped into sh"),
         ("ab -n 1 http://localhost:5000/ > /etc/passwd", "outside of its folder"),
         ("ab -n 1 http://localhost:5000/ > ../../x", "outside of its folder"),
@@ -128,6 +171,21 @@ def test_what_changes_nothing_that_is_looked_at_is_ignored(typed: str) -> None:
         ("kafka-console-producer --topic events <<< '{}'", "typed by hand"),
         ("echo x | kafkacat -P -b kafka:29092 -t events", "piped into kafkacat"),
         ("presto --execute 'DROP TABLE purchases'", "neither asks nor makes"),
+        ("presto --execute 'SELECT 1; DROP TABLE purchases'", "neither asks nor makes"),
+        ("presto --execute 'EXPLAIN ANALYZE INSERT INTO purchases SELECT 1'", "neither asks nor makes"),
+        ("presto --execute '/* x */ EXPLAIN ANALYZE VERBOSE SELECT 1'", "neither asks nor makes"),
+        ('spark-sql -e "select 1; !touch /tmp/evil"', "can do more than ask"),
+        ("spark-sql -e \"SELECT TRANSFORM('x') USING 'touch /tmp/evil'\"", "can do more than ask"),
+        ("make > log clean-evil", "no target"),
+        ("make traffic N=100000 EVERY=3600", "ten seconds apart"),
+        ("ab -t 60 http://localhost:5000/", "an option that is not known"),
+        ("ab -n 1 -c 5 http://localhost:5000/", "more at once"),
+        ("for i in 1 2; do ab -n 60000 http://localhost:5000/; done", "requests in all"),
+        ("bash loop.sh", "cannot be read"),
+        ("until true; do make step-1; done", "how long this loop goes on"),
+        ("x=1; x+=2; ab -n $x http://localhost:5000/", "added to a variable"),
+        ("hive -e 'select 1'", "Presto is"),
+        ("hive is a metastore", "an option that is not known"),
         ("SELECT * FROM purchases;", "SQL"),
         ('echo "never closed', "a quote is not closed"),
         ("if true; then make step-1; fi", "a condition"),
@@ -138,6 +196,7 @@ def test_what_changes_nothing_that_is_looked_at_is_ignored(typed: str) -> None:
     ],
 )
 def test_what_is_not_known_or_may_do_harm_is_refused_with_the_reason(typed: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "loop.sh").symlink_to("loop.sh")
     refused = [one for one in planned(typed, tmp_path) if one.fate == REFUSED]
     assert any(why in one.why for one in refused), planned(typed, tmp_path)
     assert not [one for one in planned(typed, tmp_path) if one.argv and "evil" in " ".join(one.argv)]
@@ -155,6 +214,9 @@ def test_a_loop_is_written_out_and_one_without_end_is_cut() -> None:
         "for a in " + "1 " * 100 + "; do for b in " + "1 " * 100 + "; do for c in 1 2; do ab x; done; done; done"
     )[-1:]
     assert "comes to more than" in bomb.why
+    silent = "for a in {1..100}; do " * 9 + "x=1" + "; done" * 9
+    assert "comes to more than" in only(silent).why
+    assert all(len(one.typed) < 100_000 for one in planned("x=aaaaaaaaaa\n" + 'x="$x$x"\n' * 40 + "echo $x"))
 
 
 def test_a_variable_is_known_to_the_lines_after_it() -> None:
@@ -186,6 +248,39 @@ def test_missing_steps_are_named() -> None:
 
 def test_make_is_there_for_every_step() -> None:
     assert plan_of(LAB, commands("make")).missing() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "make step-1 && " * 4000 + "ls",
+            "ab x | " * 8000 + "ls",
+            "(" * 30_000,
+            "$(" * 30_000,
+            '"$(' * 20_000,
+            "{ " * 30_000,
+        ),
+        *(
+            "for i in 1; do " * 4000,
+            "for i in 1; do " * 4000 + "ls" + "; done" * 4000,
+            "bash -c '" * 7000,
+            "! " * 30_000,
+        ),
+        *("cat <<A " * 8000, "<<<" * 20_000, "`" * 60_000, "x=" * 30_000, "\\" * 60_000, "&" * 60_000, "ls;" * 20_000),
+    ],
+    ids=lambda text: text[:12],
+)
+@pytest.mark.timeout(60)
+def test_what_is_nested_beyond_reason_has_an_end(text: str) -> None:
+    assert planned(text)
+
+
+def test_a_history_of_loops_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "MOST_PLANNED", 50)
+    found = planned("for i in 1 2 3 4 5 6; do ab -n 1 http://localhost:5000/; done\n" * 20)
+    assert len(found) < 50 + 6 + 20
+    assert "50 commands are enough" in found[-1].why
 
 
 PIECES = st.sampled_from(

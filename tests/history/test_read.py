@@ -34,8 +34,12 @@ def texts(text: str) -> list[str]:
         "    1  [2021-12-01 10:00:00] docker-compose up -d\n    2  [2021-12-01 10:00:09] ab -n 10 http://localhost:5000/",
         "    1  01/12/21 10:00:00 docker-compose up -d\n    2  01/12/21 10:00:09 ab -n 10 http://localhost:5000/\n",
         "    1  Wed Dec  1 10:00:00 UTC 2021 docker-compose up -d\n    2  ab -n 10 http://localhost:5000/\n",
+        "    1  Dec 01 10:00:00 docker-compose up -d\n    2  Dec 01 10:00:09 ab -n 10 http://localhost:5000/\n",
+        "mac:w205 me$ docker-compose up -d\nlab$ ab -n 10 http://localhost:5000/\n",
         "$ docker-compose up -d\n$ ab -n 10 http://localhost:5000/\n",
         "jupyter@w205:~/project-3$ docker-compose up -d\n(base) me@host:~$ ab -n 10 http://localhost:5000/\n",
+        "me@mac project-3 % docker-compose up -d\n[me@host w205]$ ab -n 10 http://localhost:5000/\n",
+        "    1  Wed Dec  1 10:00:00 2021 docker-compose up -d\n    2  12/01/21 10:00:00 AM ab -n 10 http://localhost:5000/\n",
         "root@4f2a:/w205# docker-compose up -d\nPS C:\\Users\\me> ab -n 10 http://localhost:5000/\n",
     ],
 )
@@ -46,7 +50,8 @@ def test_each_form_holds_the_same_commands(text: str) -> None:
 def test_a_command_knows_its_line_and_its_time() -> None:
     assert commands("ls\n#1795562417\nmake\n\npwd\n") == [
         Typed("ls", 1),
-        Typed("make\n\npwd", 3, 1795562417),
+        Typed("make", 3, 1795562417),
+        Typed("pwd", 5, 1795562417),
     ]
 
 
@@ -77,12 +82,23 @@ def test_what_is_never_closed_swallows_nothing(line: str) -> None:
 def test_an_open_quote_ends_where_the_next_command_begins() -> None:
     lines = ["echo 'never closed", "make step-1", "git commit -m 'x'"]
     assert texts("\n".join(lines)) == lines
+    assert texts("".join(f"$ {line}\n" for line in lines)) == lines
+    assert texts("| a | b |\n\nmake step-1\n") == ["| a | b |", "make step-1"]
 
 
 def test_the_overlap_of_two_dumps_is_there_once() -> None:
     one = "    1  ls\n    2  make step-1\n    3  make step-2\n"
     other = "    1  ls\n    2  make step-1\n    3  make step-2\n    4  make step-3\n"
     assert texts(one + other) == ["ls", "make step-1", "make step-2", "make step-3"]
+
+
+def test_a_dump_that_begins_with_the_last_line_of_another_holds_it_once() -> None:
+    assert texts("    1  ls\n    2  ab x\nTerminal 2\n    2  ab x\n    3  pwd\n") == ["ls", "ab x", "Terminal 2", "pwd"]
+
+
+def test_what_powershell_writes_is_read(tmp_path: Path) -> None:
+    (tmp_path / "history").write_text("make step-1\r\nls\r\n", "utf-16")
+    assert [one.text for one in read(tmp_path / "history")] == ["make step-1", "ls"]
 
 
 def test_dumps_of_two_terminals_are_both_there() -> None:
