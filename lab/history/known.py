@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from lab.history.unwrap import compose_verb
 from lab.settings import LOOPBACK, Settings
 
 MOST_REQUESTS = 100_000
@@ -101,27 +102,6 @@ def compose(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     if verb is not None and words[verb : verb + 1] and words[verb] in ("up", "start", "restart"):
         return Meaning(("make", "step-1"), 1, "the stack in containers")
     raise Ignored("containers are looked after by step 1")
-
-
-def compose_verb(words: Sequence[str]) -> int | None:
-    """Where the verb stands of a call of docker-compose, or None where it is none."""
-    if words[:1] == ["docker-compose"]:
-        return after_options(words, 1, COMPOSE_VALUED)
-    if words[:2] == ["docker", "compose"]:
-        return after_options(words, 2, COMPOSE_VALUED)
-    return None
-
-
-COMPOSE_VALUED = frozenset(
-    ("-f", "--file", "-p", "--project-name", "--env-file", "--project-directory", "--profile", "-H", "--host", "--ansi")
-)
-
-
-def after_options(words: Sequence[str], at: int, valued: Collection[str]) -> int:
-    """Where the first word stands, from `at` on, that is neither an option nor the value of one of these."""
-    while at < len(words) and words[at].startswith("-"):
-        at += 2 if words[at] in valued else 1
-    return at
 
 
 @known("kafka-storage", "kafka-server-start", "presto-server")

@@ -19,6 +19,7 @@ from lab.history import known
 from lab.history.grammar import MOST_COMMANDS, Command, Grammar, Redirect, Unread, Word
 from lab.history.known import Ignored, Refused
 from lab.history.read import Typed, commands, read
+from lab.history.unwrap import unwrap
 from lab.settings import Settings
 
 REPLAYED, TRANSLATED, IGNORED, REFUSED = "replayed", "translated", "ignored", "refused"
@@ -33,23 +34,12 @@ STEPS = {
     8: "Presto is asked",
 }
 
-FILTERS = {
-    "head",
-    "tail",
-    "less",
-    "more",
-    "grep",
-    "wc",
-    "jq",
-    "sort",
-    "uniq",
-    "cat",
-    "tee",
-    "cut",
-    "awk",
-    "sed",
-    "column",
-}
+FILTERS = frozenset(
+    (
+        *("head", "tail", "less", "more", "grep", "wc", "jq", "sort", "uniq", "cat", "tee", "cut", "awk", "sed"),
+        "column",
+    )
+)
 """What a command's output may be piped into: it changes nothing but what was seen."""
 MOST_PLANNED = 200_000
 """That a whole history may come to, with its loops."""
@@ -170,8 +160,10 @@ class _Reader:
             yield Planned(line, text, IGNORED, "a comment, or a variable: nothing is run by it")
 
     def command(self, command: Command, line: int, depth: int) -> Iterator[Planned]:
-        words, habits, variables, detached = _unwrapped(self.without_alias(command.words))
-        typed = _word(words[0])
+        found = unwrap(self.without_alias(command.words))
+        if not found.words:
+            raise Ignored("nothing is run by it")
+        words, typed = found.words, _word(found.words[0])
         program = typed.rsplit("/", 1)[-1]  # what runs is the lab's own, wherever the one that was typed lies
         if program == "alias":
             self.remember_aliases(words[1:])
@@ -185,7 +177,7 @@ class _Reader:
             raise Ignored(known.IGNORED[program])
         if program not in known.KNOWN and known.SQL.match(program):
             raise Refused("SQL, outside of a client that would run it")
-        for name in (*command.assigned, *variables):
+        for name in (*command.assigned, *found.variables):
             if name not in known.ASSIGNABLE:
                 raise Refused(f"the variable {name}: it could change what runs")
         stdin = _plumbing(command)
@@ -195,7 +187,7 @@ class _Reader:
             self.requests += meant.requests
             if self.requests > known.MOST_REQUESTS:
                 raise Refused(f"more than {known.MOST_REQUESTS:,} requests in all")
-            why = [*habits, meant.habit] if meant.habit else habits
+            why = [*found.habits, meant.habit] if meant.habit else found.habits
             yield Planned(
                 line,
                 _typed(command),
@@ -203,7 +195,7 @@ class _Reader:
                 ", ".join(why),
                 meant.argv,
                 meant.step,
-                command.background or detached or meant.endless,
+                command.background or found.detached or meant.endless,
             )
 
     def remember_aliases(self, words: list[Word]) -> None:
@@ -233,10 +225,11 @@ class _Reader:
         if self.calls > MOST_CALLS:
             raise Refused(f"more than {MOST_CALLS} calls of scripts")
         if name not in self.scripts:
-            self.scripts[name] = commands(self.content(name), self.grammar)
+            lines = commands(self.content(name), self.grammar)
+            self.scripts[name] = [one for one in lines if not one.text.startswith("#")]
         if not self.scripts[name]:
             raise Ignored(f"the script {name} is empty")
-        for one in (one for one in self.scripts[name] if not one.text.startswith("#")):
+        for one in self.scripts[name]:
             for planned in self.text(one.text, line, depth + 1):
                 yield replace(planned, typed=f"{name}:{one.line}  {planned.typed}")
 
@@ -256,56 +249,6 @@ class _Reader:
             return path.read_text("utf-8", "replace")
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
             raise Refused(f"the script {name} cannot be read: {error}") from None
-
-
-def _unwrapped(words: list[Word]) -> tuple[list[Word], list[str], list[str], bool]:
-    """The words without what stands in front of the command proper, and what was found there.
-
-    That is the habits, the names of variables, and whether it is to run in the background of a container.
-    """
-    habits: list[str] = []
-    variables: list[str] = []
-    detached = False
-    while words:
-        texts = [word.text for word in words]
-        if texts[0] == "command" and any(one in ("-v", "-V") for one in texts[1:2]):
-            raise Ignored("it only looks")
-        if texts[0] in ("sudo", "winpty", "time", "nohup", "command", "timeout"):
-            words = words[known.after_options(texts, 1, ("-u", "-g", "-k", "-s")) + (texts[0] == "timeout") :]
-            habits += [texts[0]] if texts[0] in ("sudo", "winpty") else []
-        elif texts[0] == "env" and len(words) > 1:
-            words = words[1:]
-            while words and "=" in words[0].text:
-                variables.append(words[0].text.partition("=")[0])
-                words = words[1:]
-        elif inner := _in_container(texts):
-            detached = detached or any(word in ("-d", "--detach") for word in texts[:inner])
-            words = words[inner:]
-            habits.append("in a container")
-        else:
-            break
-    if not words:
-        raise Ignored("nothing is run by it")
-    return words, habits, variables, detached
-
-
-def _in_container(texts: list[str]) -> int | None:
-    """Where the command begins that is run in a container, or None where none is."""
-    at = known.compose_verb(texts)
-    if at is None and texts[:1] == ["docker"]:
-        at = known.after_options(texts, 1, ("-H", "--host", "--context"))
-    if at is None or at >= len(texts) or texts[at] not in ("exec", "run"):
-        return None
-    at = known.after_options(texts, at + 1, CONTAINER_VALUED)
-    return at + 1 if at < len(texts) else None
-
-
-CONTAINER_VALUED = frozenset(
-    (
-        *("-e", "--env", "-u", "--user", "-w", "--workdir", "--name", "-v", "--volume", "-p", "--publish", "--network"),
-        *("--entrypoint", "--index", "-h", "--hostname", "--link", "-m", "--memory"),
-    )
-)
 
 
 def _word(word: Word) -> str:
