@@ -306,14 +306,17 @@ def spark(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     if not stem.endswith(".py"):
         raise Refused("no job in Python")
     if "stream" in stem:
-        also = ", step-7" if "hive" in stem or "table" in stem else ""
-        argv = ("make", "step-6", *(["step-7"] if also else []))
-        return Meaning(argv, 6, f"a streaming job of the course: {stem}")
+        tables = ("step-7",) if "hive" in stem or "table" in stem else ()
+        return Meaning(("make", "step-6", *tables), 6, f"a streaming job of the course: {stem}")
     if "hive" in stem or "table" in stem:
         return Meaning(("make", "step-7"), 7, f"tables, made by a job: {stem}")
     if re.search(r"batch|extract|filter|separate|transform|write|sword|purchase|guild|event|land", stem):
         return Meaning((program, "lab/pipeline/batch_job.py"), 5, f"a batch job of the course: {stem}")
     raise Refused(f"a job whose purpose its name does not tell: {stem}")
+
+
+HDFS_LOOKS = frozenset(("-ls", "-du", "-count", "-stat", "-test", "-cat", "-tail"))
+HDFS_FLAGS = frozenset(("-R", "-h", "-s", "-e", "-d"))
 
 
 @known("hdfs", "hadoop")
@@ -328,13 +331,7 @@ def hdfs(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     for path in paths:
         if not re.fullmatch(r"/?[\w./=-]+", path, re.ASCII) or ".." in path:
             raise Refused(f"no path that is read here: {path}")
-    if verb in ("-ls", "-du", "-count", "-stat", "-test", "-cat", "-tail") and set(flags) <= {
-        "-R",
-        "-h",
-        "-s",
-        "-e",
-        "-d",
-    }:
+    if verb in HDFS_LOOKS and set(flags) <= HDFS_FLAGS:
         return Meaning(("hdfs", "dfs", verb, *flags, *paths), None, "hadoop fs" if program == "hadoop" else "")
     if verb == "-mkdir" and flags == ["-p"] and paths and all(path.startswith(f"{settings.tables}/") for path in paths):
         return Meaning(("hdfs", "dfs", verb, *flags, *paths), 7)
@@ -358,7 +355,7 @@ def hive(settings: Settings, program: str, arguments: list[str]) -> Meaning:
 # --- step 8: queries ---
 
 SQL = re.compile(r"(?:select|with|show|describe|desc|create|insert|drop|alter|use|explain)\Z", re.IGNORECASE)
-ASKS = re.compile(r"(?:select|with|show|describe|desc|values|explain\s+(?!analyze))\b", re.IGNORECASE)
+ASKS = re.compile(r"(?:select|with|show|describe|desc|values|explain(?!\s+analyze))\b", re.IGNORECASE)
 MAKES = re.compile(r"create\b", re.IGNORECASE)
 TOKENS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(--[^\n]*|/\*.*?\*/)|(;)|.", re.DOTALL)
 

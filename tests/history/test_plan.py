@@ -173,7 +173,7 @@ def test_what_changes_nothing_that_is_looked_at_is_ignored(typed: str) -> None:
         ("presto --execute 'DROP TABLE purchases'", "neither asks nor makes"),
         ("presto --execute 'SELECT 1; DROP TABLE purchases'", "neither asks nor makes"),
         ("presto --execute 'EXPLAIN ANALYZE INSERT INTO purchases SELECT 1'", "neither asks nor makes"),
-        ("presto --execute '/* x */ EXPLAIN ANALYZE VERBOSE SELECT 1'", "neither asks nor makes"),
+        ("presto --execute '/* x */ EXPLAIN \n  ANALYZE VERBOSE SELECT 1'", "neither asks nor makes"),
         ('spark-sql -e "select 1; !touch /tmp/evil"', "can do more than ask"),
         ("spark-sql -e \"SELECT TRANSFORM('x') USING 'touch /tmp/evil'\"", "can do more than ask"),
         ("make > log clean-evil", "no target"),
