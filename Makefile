@@ -85,7 +85,7 @@ distclean: clean ## remove the downloads too
 .PHONY: test lint bench
 test: setup lint ## pass all tests, those on the real engines included; FAULTS=long for every drill and pairs of them
 	@FAULTS="$(FAULTS)" $(PYTHON) -m pytest
-bench: setup ## measure against the usual solution and against the limits, 45 minutes
+bench: setup ## measure against the usual solution and against the limits, in about forty minutes
 	@$(PYTHON) -m benchmarks
 lint: setup ## check format, lint and types
 	@$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy

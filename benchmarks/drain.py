@@ -83,5 +83,5 @@ def measure(arena: Arena, events: int, rounds: int) -> tuple[list[Row], dict[str
     return [
         row(f"{name}, against the usual solution", taken[OURS], taken[COURSE], "s", 1, 3),
         row(f"{name}, against one bare pass", taken[OURS], taken[PASS], "s", 0.5, 0.75),
-        row(f"{name}, against a raw copy", taken[OURS], taken[COPY], "s", judged="nothing"),
+        row(f"{name}, against a raw copy", taken[OURS], taken[COPY], "s", None, None),
     ], taken

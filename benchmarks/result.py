@@ -32,7 +32,7 @@ class Row:
 
     `ratio` says how many times better ours is (of times and sizes theirs/ours, of rates ours/theirs), and is the
     median of the pairs' own ratios. `at_least` and `aim` are what it should be; where `judged` is `ours`, they are the
-    most that ours may be; where it is `nothing`, the row is there to compare, and is neither met nor missed.
+    most that ours may be. Where they are None, the row is there to compare, and is neither met nor missed.
     """
 
     name: str
@@ -40,14 +40,14 @@ class Row:
     theirs: float
     unit: str
     ratio: float
-    at_least: float = 0.0
-    aim: float = 0.0
-    judged: Literal["ratio", "ours", "nothing"] = "ratio"
+    at_least: float | None
+    aim: float | None
+    judged: Literal["ratio", "ours"] = "ratio"
     pairs: int = 0
 
     @property
     def met(self) -> bool | None:
-        if self.judged == "nothing":
+        if self.at_least is None:
             return None
         return self.ours <= self.at_least if self.judged == "ours" else self.ratio >= self.at_least
 
@@ -57,10 +57,10 @@ def row(
     ours: Sequence[float],
     theirs: Sequence[float],
     unit: str,
-    at_least: float = 0.0,
-    aim: float = 0.0,
+    at_least: float | None,
+    aim: float | None,
     more_is_better: bool = False,
-    judged: Literal["ratio", "ours", "nothing"] = "ratio",
+    judged: Literal["ratio", "ours"] = "ratio",
 ) -> Row:
     """A row from the pairs; each of `ours` was measured beside the one of `theirs` at the same place."""
     ratios = [a / b if more_is_better else b / a for a, b in zip(ours, theirs, strict=True)]
@@ -108,8 +108,8 @@ def show(rows: Sequence[Row]) -> None:
     )
 
 
-def _bound(row: Row, bound: float) -> str:
-    return {"ratio": f"{bound:g}", "ours": f"≤ {bound:g}", "nothing": ""}[row.judged]
+def _bound(row: Row, bound: float | None) -> str:
+    return "" if bound is None else f"{'≤ ' if row.judged == 'ours' else ''}{bound:g}"
 
 
 def write(rows: Sequence[Row], seconds: float, details: dict[str, Any]) -> None:
@@ -123,14 +123,14 @@ def write(rows: Sequence[Row], seconds: float, details: dict[str, Any]) -> None:
     }
     atomic.write_text(LATEST, json.dumps(whole, indent=1) + "\n")
     with rc_context({"svg.hashsalt": "lab", "font.size": 10}):
-        judged = [row for row in rows if row.met is not None]
+        judged = [(row, row.at_least) for row in rows if row.at_least is not None]
         figure = Figure(figsize=(8, 1.2 + 0.4 * len(judged)), layout="constrained")
         figure.set_facecolor("white")
         axes = figure.subplots()
         # How far beyond what it should be at least: 1 is just met, and further right is better.
-        reach = [row.at_least / row.ours if row.judged == "ours" else row.ratio / row.at_least for row in judged]
+        reach = [least / row.ours if row.judged == "ours" else row.ratio / least for row, least in judged]
         drawn = axes.barh(
-            [row.name for row in judged], reach, color=["#0072b2" if row.met else "#d55e00" for row in judged]
+            [row.name for row, _ in judged], reach, color=["#0072b2" if row.met else "#d55e00" for row, _ in judged]
         )
         axes.bar_label(drawn, labels=[f"{value:.2f}" for value in reach], padding=3)
         axes.axvline(1, color="black", linewidth=1)

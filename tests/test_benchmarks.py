@@ -29,7 +29,7 @@ def test_what_has_a_limit_of_its_own_is_met_below_it(ours: float, met: bool) -> 
 
 
 def test_what_is_there_to_compare_is_neither_met_nor_missed() -> None:
-    assert row("drain", [40], [14], "s", judged="nothing").met is None
+    assert row("drain", [40], [14], "s", None, None).met is None
 
 
 def test_pairs_belong_together() -> None:
@@ -45,7 +45,7 @@ def test_the_result_is_written_as_rows_and_a_plot(tmp_path: Path, monkeypatch: p
         [
             Row("a", 1, 3, "s", 3, 2, 4),
             Row("b", 2, 10, "s", 5, 1, 1, "ours"),
-            row("c", [1], [2], "s", judged="nothing"),
+            row("c", [1], [2], "s", None, None),
         ],
         60,
         {},

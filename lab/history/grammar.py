@@ -86,11 +86,7 @@ class Grammar:
             return not text.endswith("\n")  # an empty line follows: nothing does
         if "<<" not in text and has_open_quote(text):
             return True
-        return bool("<<" in text or _KEYWORD.match(text)) and not self.is_whole(text)
-
-    def is_whole(self, text: str) -> bool:
-        """Whether a text is nothing but whole commands."""
-        return self._parsed(text) is not None
+        return bool("<<" in text or _KEYWORD.match(text)) and self._parsed(text) is None
 
     def commands(self, text: str, variables: dict[str, Word]) -> Iterator[Command | Unread]:
         """The simple commands that a line comes to, in their order, and what of it is none.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -62,8 +61,6 @@ def known(*names: str) -> Callable[[Reader], Reader]:
 def meanings(settings: Settings, words: Sequence[str], stdin: str | None = None) -> list[Meaning]:
     """What these words mean. Raises Refused or Ignored. `stdin` is the text that the command is given to read."""
     program, arguments = words[0], list(words[1:])
-    if program in IGNORED:
-        raise Ignored(IGNORED[program])
     if stdin is not None and program in ("presto", "spark-sql", "hive", "beeline"):
         arguments += ["--execute" if program == "presto" else "-e", stdin]
         stdin = None
@@ -99,7 +96,7 @@ def compose(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     """`docker-compose up -d` is step 1. What runs in a container is read by `plan`, without the container."""
     words = [program, *arguments]
     verb = compose_verb(words)
-    if verb is not None and words[verb : verb + 1] and words[verb] in ("up", "start", "restart"):
+    if verb is not None and words[verb : verb + 1] in (["up"], ["start"], ["restart"]):
         return Meaning(("make", "step-1"), 1, "the stack in containers")
     raise Ignored("containers are looked after by step 1")
 
@@ -209,11 +206,11 @@ def offsets(settings: Settings, program: str, arguments: list[str]) -> Meaning:
 def api(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     """Whatever starts the API in the course starts the lab's own here."""
     own = program == "gunicorn" and arguments == ["--config", "python:lab.pipeline.gunicorn_conf"]
-    words = arguments[2:] if arguments[:2] == ["-m", "flask"] else arguments
+    flask = arguments if program == "flask" else arguments[2:] if arguments[:2] == ["-m", "flask"] else []
     script = next((PurePosixPath(word).name for word in arguments if word.endswith(".py")), "")
-    runs_flask = program == "gunicorn" or ((program == "flask" or words != arguments) and "run" in words)
     parts = set(re.split(r"[^a-z]+", script.lower()))
-    if own or runs_flask or (parts & {"api", "flask", "app", "game", "server"} and "spark" not in parts):
+    is_api = parts & {"api", "flask", "app", "game", "server"} and "spark" not in parts
+    if program == "gunicorn" or "run" in flask or is_api:
         return Meaning(("make", "step-3"), 3, "" if own else "the API, started by hand")
     if program in ("python", "python3") and not script:
         raise Ignored("Python, to try something")
@@ -224,7 +221,7 @@ def api(settings: Settings, program: str, arguments: list[str]) -> Meaning:
 
 
 @known("ab")
-def bench(settings: Settings, program: str, arguments: list[str]) -> Meaning:
+def traffic(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     """`ab`, to the lab's own API only."""
     options = _Options()
     options.add_argument("-n", type=int, default=1)
@@ -477,10 +474,6 @@ def _number(value: int, least: int, most: int, what: str) -> str:
     if not least <= value <= most:
         raise Refused(f"{value} {what}: between {least} and {most} are possible")
     return str(value)
-
-
-def shown(argv: Sequence[str]) -> str:
-    return shlex.join(argv)
 
 
 ASSIGNABLE = frozenset(("FLASK_APP", "FLASK_ENV", "FLASK_DEBUG", "PYTHONUNBUFFERED", "TERM"))

@@ -8,6 +8,7 @@ scripts that stand beside the history.
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -338,5 +339,5 @@ def show(of: Plan, source: str) -> None:
 def _said(planned: Planned) -> str:
     if not planned.argv:
         return planned.why
-    run = known.shown(planned.argv) + (" &" if planned.background else "")
+    run = shlex.join(planned.argv) + (" &" if planned.background else "")
     return f"{run}  ({planned.why})" if planned.why else run

@@ -29,7 +29,7 @@ TIME = (
     r"\[?(?:\d{4}[-/]\d\d[-/]\d\d|\d\d[-/.]\d\d[-/.]\d{2,4})[ T]\d\d:\d\d(?::\d\d)?(?: [AP]M)?(?:[+-]\d\d:?\d\d)?\]?"
     r"|(?:\w{3} )?\w{3} +\d+ \d\d:\d\d:\d\d(?:(?: [A-Z]{3,4})? \d{4})?"
 )
-NUMBERED = re.compile(rf"\s*(?P<number>\d{{1,7}})\*?\s+(?:(?P<time>{TIME})\s+)?(?P<command>.*)")
+NUMBERED = re.compile(rf"\s*(?P<number>\d{{1,7}})\*?\s+(?:(?:{TIME})\s+)?(?P<command>.*)")
 PROMPT = re.compile(
     r"""
     (?: \([\w.-]+\)\ ? )?                               # (base)

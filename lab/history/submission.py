@@ -46,23 +46,21 @@ def pack(settings: Settings, folder: Path = ROOT) -> Packed:
         raise LabError(f"That is {size >> 20} MiB; {largest} is the largest of it.", f"look at {found[largest]}")
     archive = folder / ARCHIVE
     beside = archive.with_suffix(".part")
-    packed: dict[str, dict[str, object]] = {}
+    files: dict[str, int] = {}
+    hashes: dict[str, str] = {}
     try:
         with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as whole:
             for name, path in found.items():
                 data = path.read_bytes()  # once: the history may grow meanwhile
-                packed[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                files[name], hashes[name] = len(data), hashlib.sha256(data).hexdigest()
                 whole.writestr(name, data)
-            whole.writestr(MANIFEST, json.dumps({"files": packed}, indent=1) + "\n")
+            said = {name: {"bytes": files[name], "sha256": hashes[name]} for name in files}
+            whole.writestr(MANIFEST, json.dumps({"files": said}, indent=1) + "\n")
         beside.replace(archive)
     finally:
         beside.unlink(missing_ok=True)
     wanted = ("history.txt", "journal.jsonl", "report.md")
-    return Packed(
-        archive,
-        {name: path.stat().st_size for name, path in found.items()},
-        [one for one in wanted if one not in found],
-    )
+    return Packed(archive, files, [one for one in wanted if one not in files])
 
 
 def _files(settings: Settings, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -41,11 +41,11 @@ def compact_segment(
     # The folder, not its files one by one: Spark asks HDFS about each path that it is given.
     rows = spark.read.schema(table_schema(tables()[shelf.segment.table])).parquet(warehouse.path(shelf))
     group = F.floor(F.col("kafka_partition") / TOGETHER)
-    rows = keep(rows).withColumn("topic", F.col("kafka_topic_id")).withColumn("group", group)
-    rows.coalesce(1).write.partitionBy("topic", "group").parquet(f"{warehouse.url}/staging/compacted")
+    rows = keep(rows).withColumn("t", F.col("kafka_topic_id")).withColumn("g", group)  # names that no field has
+    rows.coalesce(1).write.partitionBy("t", "g").parquet(f"{warehouse.url}/staging/compacted")
     become = merged(shelf.files)
     staged = {}
-    for path in warehouse.hdfs.matching(f"{warehouse.staging}/compacted/topic=*/group=*/*.parquet"):
+    for path in warehouse.hdfs.matching(f"{warehouse.staging}/compacted/t=*/g=*/*.parquet"):
         topic_id, number = (folder.split("=", 1)[1] for folder in path.split("/")[-3:-1])
         staged[path] = become[topic_id, int(number)].name
     warehouse.replace(shelf, staged)

@@ -1,8 +1,8 @@
 """Landing: each record of the topic becomes visible in exactly one table, whatever dies in between.
 
 A landing reads the records between two offsets of each Kafka partition, writes them out of sight, a file for each
-table and day, and lets the warehouse make them visible. Where the next one begins follows from the files'
-names. An event that the topic holds twice is sent to the table `repeats` the second time.
+table, day and group of partitions, and lets the warehouse make them visible. Where the next one begins follows from
+the files' names. An event that the topic holds twice is sent to the table `repeats` the second time.
 """
 
 from __future__ import annotations
