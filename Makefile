@@ -17,7 +17,7 @@ setup: ## install what is missing: a JDK 17, ab, Python's packages, the engines 
 # --- the walk ---
 
 .PHONY: lab
-lab: setup ## run all eight steps, and leave the lab running
+lab: setup ## run all eight steps, render the report, and leave the lab running
 	@$(LAB) lab
 
 STEPS := step-1 step-2 step-3 step-4 step-5 step-6 step-7 step-8
@@ -35,7 +35,7 @@ $(STEPS): step-%: setup
 
 # --- the running lab ---
 
-.PHONY: check status logs watch doctor traffic ledger drill land-quarantine shell plan submit report
+.PHONY: check status logs watch doctor traffic ledger drill land-quarantine shell plan submit grade report
 check: setup ## say which steps are done, not yet done or broken
 	@$(LAB) check
 status: setup ## show what runs: pid, port, memory, log
@@ -60,6 +60,9 @@ plan: setup ## say what would become of each line of a history, and run nothing;
 	@$(LAB) plan $(if $(HISTORY),"$(HISTORY)")
 submit: setup ## pack history, journal, report, scripts and pipeline into submission.zip, with hashes
 	@$(LAB) submit
+grade: setup ## replay a history in isolation and grade what it leaves; HISTORY=file, SUBMISSION=archive, SUBMISSIONS=folder
+	@$(LAB) grade $(if $(HISTORY),--history "$(HISTORY)") $(if $(SUBMISSION),--submission "$(SUBMISSION)") \
+		$(if $(SUBMISSIONS),--submissions "$(SUBMISSIONS)") $(if $(RESULTS),--results "$(RESULTS)")
 shell: setup ## open a bash that knows the engines' commands and records what you type
 	@$(LAB) shell
 report: setup ## render report.md from the running lab

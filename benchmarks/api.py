@@ -12,8 +12,9 @@ import requests
 
 from benchmarks.processes import running
 from benchmarks.result import Row, row
-from lab.drills.arena import Arena, free_ports
+from lab.drills.arena import Arena
 from lab.errors import LabError
+from lab.neighbour import free_ports
 from lab.settings import LOOPBACK
 
 CLIENTS = 16

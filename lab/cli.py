@@ -33,9 +33,13 @@ def cli(context: click.Context) -> None:
 @cli.command("lab")
 @click.pass_obj
 def whole(lab: Lab) -> None:
-    """All eight steps, then what runs where."""
+    """All eight steps, then the report, then what runs where."""
+    from lab.report import render
+
     with one_at_a_time(lab):
         seconds = {step.title: walk.take(lab, step.number, alone=False) for step in walk.STEPS}
+        console.title("The report")
+        render.render(lab.settings)
     closing_screen(lab, seconds)
 
 
@@ -151,6 +155,21 @@ def submit(lab: Lab) -> None:
     lacking = plan.plan(lab.settings, lab.settings.history).missing()
     if lacking:
         console.say(f"The history lacks steps: {', '.join(map(str, lacking))}. Try: make plan")
+
+
+@cli.command("grade")
+@click.option("--history", type=click.Path(path_type=Path), help="a history, with the report and scripts beside it")
+@click.option("--submission", type=click.Path(path_type=Path), help="a folder, or an archive of make submit")
+@click.option("--submissions", type=click.Path(path_type=Path), help="a folder of them: a class")
+@click.option("--results", type=click.Path(path_type=Path), help="where grades go; by default grade/")
+@click.pass_obj
+def grade(
+    lab: Lab, history: Path | None, submission: Path | None, submissions: Path | None, results: Path | None
+) -> None:
+    """Replay a history in isolation, and grade what it leaves."""
+    from lab.grading import desk
+
+    sys.exit(desk.run(lab.settings, history, submission, submissions, results))
 
 
 @cli.command("report")
@@ -292,7 +311,7 @@ def closing_screen(lab: Lab, seconds: dict[str, float]) -> None:
             ("make watch", "see them travel"),
             ("make shell", "type the engines' own commands"),
             ("make step-1", "walk the eight steps, slowly"),
-            ("make report", "render report.md"),
+            ("make grade", "replay your history in isolation, and grade what it leaves"),
             ("make stop", "stop everything; the data stays"),
         ],
         ["next", ""],

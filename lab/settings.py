@@ -76,6 +76,11 @@ class Settings:
         return self.home / "run"
 
     @property
+    def report(self) -> Path:
+        """The checkout's report; that of a lab with a home of its own is in that home."""
+        return (ROOT if self.home == Settings.home else self.home) / "report.md"
+
+    @property
     def api(self) -> str:
         return f"http://{LOOPBACK}:{self.api_port}"
 

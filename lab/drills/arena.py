@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
-import socket
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
 import psutil
 
@@ -18,14 +15,13 @@ from lab.drills.verdict import Answer, Place, Record, Row, Seen
 from lab.engines import stack
 from lab.errors import LabError
 from lab.ledger.account import await_landed
+from lab.neighbour import neighbour
 from lab.pipeline import event_log, queries
 from lab.pipeline.events import QUARANTINE, tables
-from lab.settings import LOOPBACK, Settings
+from lab.settings import Settings
 from lab.steps import step_1_start_stack, step_2_create_topic, step_3_run_api, step_6_spark_stream, step_7_create_tables
 from lab.steps.context import Lab
 
-KEPT = ("LAB_CACHE",)
-"""The variables that a lab and its neighbour share."""
 RECOVERY_SECONDS = 180.0
 
 
@@ -171,26 +167,3 @@ def beside(settings: Settings, purpose: str) -> Lab:
     for variable in [variable for variable in os.environ if variable.startswith("LAB_")]:
         del os.environ[variable]
     return Lab.at(Settings.from_env(environment))
-
-
-def neighbour(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of another lab beside this one: another home, and ports that are free now."""
-    others = {name: value for name, value in environ.items() if not name.startswith("LAB_") or name in KEPT}
-    ports = [field.name for field in dataclasses.fields(Settings) if field.name.endswith("_port")]
-    found = zip(ports, free_ports(len(ports)), strict=True)
-    return {**others, "LAB_HOME": str(home), **{f"LAB_{name.upper()}": str(port) for name, port in found}}
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free now, below those that the system hands out by itself."""
-    found: list[int] = []
-    for port in range(20_000 + os.getpid() % 5_000, 32_000):
-        with socket.socket() as probe:
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise LabError("There are no free ports between 20000 and 32000.", "ss -lt")

@@ -73,6 +73,8 @@ class Plan:
     """Every command of a history in order."""
 
     commands: tuple[Planned, ...]
+    last_at: int | None = None
+    """The latest time that the history names, as a Unix time."""
 
     def of_step(self, step: int) -> list[Planned]:
         """What is there for a step."""
@@ -108,7 +110,9 @@ def plan(settings: Settings, history: Path) -> Plan:
 def plan_of(settings: Settings, typed: Iterable[Typed], folder: Path | None = None) -> Plan:
     reader = _Reader(settings, folder)
     planned: list[Planned] = []
+    last_at: int | None = None
     for one in typed:
+        last_at = max(last_at or 0, one.at) if one.at is not None else last_at
         if len(planned) < MOST_PLANNED:
             planned.extend(reader.line(one))
         else:
@@ -116,7 +120,7 @@ def plan_of(settings: Settings, typed: Iterable[Typed], folder: Path | None = No
                 Planned(one.line, one.text, REFUSED, f"here and after it: {MOST_PLANNED:,} commands are enough")
             )
             break
-    return Plan(tuple(planned))
+    return Plan(tuple(planned), last_at)
 
 
 @dataclass

@@ -35,8 +35,11 @@ class Packed:
     missing: list[str]
 
 
-def pack(settings: Settings, folder: Path = ROOT) -> Packed:
-    """Pack what is in `folder` and in the lab's home. Raises LabError without a history, or where it is too large."""
+def pack(settings: Settings, folder: Path = ROOT, archive: Path | None = None) -> Packed:
+    """Pack what is in `folder` and in the lab's home, by default into `folder`.
+
+    Raises LabError without a history, or where it is too large.
+    """
     if not settings.history.is_file():
         raise LabError(f"There is no history to hand in: {settings.history} is not there.", "make")
     found = dict(_files(settings, folder))
@@ -44,7 +47,7 @@ def pack(settings: Settings, folder: Path = ROOT) -> Packed:
     if size > MOST_BYTES:
         largest = max(found, key=lambda name: found[name].stat().st_size)
         raise LabError(f"That is {size >> 20} MiB; {largest} is the largest of it.", f"look at {found[largest]}")
-    archive = folder / ARCHIVE
+    archive = archive or folder / ARCHIVE
     beside = archive.with_suffix(".part")
     files: dict[str, int] = {}
     hashes: dict[str, str] = {}
@@ -68,8 +71,8 @@ def _files(settings: Settings, folder: Path) -> Iterator[tuple[str, Path]]:
     candidates = [
         ("history.txt", settings.history),
         ("journal.jsonl", settings.home / "journal.jsonl"),
-        ("report.md", folder / "report.md"),
-        *((f"report/{path.name}", path) for path in sorted((folder / "report").glob("*.svg"))),
+        ("report.md", settings.report),
+        *((f"report/{path.name}", path) for path in sorted(settings.report.with_suffix("").glob("*.svg"))),
         *((path.name, path) for path in sorted(settings.history.parent.glob("*.sh"))),
         *(
             (path.relative_to(folder).as_posix(), path)

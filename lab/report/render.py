@@ -38,7 +38,7 @@ def render(settings: Settings, target: Path | None = None, source: Path = SOURCE
     Without a `target` it is the checkout's `report.md`; that of a lab with a home of its own is in that home.
     An executed notebook goes to the lab's home. Raises LabError, and writes nothing, when a cell fails.
     """
-    target = target or (ROOT if settings.home == Settings.home else settings.home) / "report.md"
+    target = target or settings.report
     notebook = jupytext.read(source)
     for number, cell in enumerate(notebook.cells, start=1):
         cell.id = f"cell-{number}"  # jupytext draws lots, and the notebook would differ each time

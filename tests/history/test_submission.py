@@ -23,15 +23,15 @@ def settings(tmp_path: Path) -> Settings:
     for name, text in {
         "history.txt": "#1795562417\nbash ab.sh\n",
         "ab.sh": "ab -n 1 http://localhost:5000/\n",
-        "report.md": "# A report\n",
-        "report/figure-1.svg": "<svg/>",
+        "home/report.md": "# A report\n",
+        "home/report/figure-1.svg": "<svg/>",
         "lab/pipeline/events.py": "EVENTS = ()\n",
         "lab/pipeline/sql/a.sql": "SELECT 1\n",
         "lab/pipeline/data.bin": "no code",
         "home/journal.jsonl": "{}\n",
         "secret.txt": "nobody's business",
     }.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     return replace(Settings.from_env({}), home=home, history=tmp_path / "history.txt")
 
@@ -53,7 +53,7 @@ def test_all_that_belongs_to_it_is_packed_with_its_hash(settings: Settings, tmp_
 
 
 def test_what_is_not_there_is_named(settings: Settings, tmp_path: Path) -> None:
-    (tmp_path / "report.md").unlink()
+    settings.report.unlink()
     (settings.home / "journal.jsonl").unlink()
     assert pack(settings, tmp_path).missing == ["journal.jsonl", "report.md"]
 

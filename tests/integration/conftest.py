@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.drills.arena import neighbour
 from lab.engines.services import OWNER, Registry
+from lab.neighbour import neighbour
 from lab.settings import ROOT, Settings
 
 

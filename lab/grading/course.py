@@ -1,0 +1,111 @@
+"""A whole class: every submission in a folder, one after another, on engines that are started once.
+
+What has been graded is not graded again while neither the submission nor the rubric has changed, so that a run that was
+ended goes on where it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lab import atomic
+from lab.errors import LabError
+from lab.grading import render
+from lab.grading.checks import CHECKS
+from lab.grading.grade import Graded, Grader, one
+from lab.grading.intake import NotTaken, take
+
+SUMMARY, REMEMBERED = "summary.csv", "graded.json"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One submission of a class: its name, the folder of its grade, and its line of the summary."""
+
+    name: str
+    folder: Path
+    line: dict[str, Any]
+    again: bool = False
+    """Whether it was graded by an earlier run."""
+
+
+def submissions(folder: Path) -> list[Path]:
+    """The submissions in a folder: each folder and each archive in it. Raises LabError where there is none."""
+    if not folder.is_dir():
+        raise LabError(f"There is no folder {folder}.", "make grade SUBMISSIONS=folder")
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and not path.is_symlink() and (path.is_dir() or path.suffix == ".zip")
+    )
+    if not found:
+        raise LabError(f"{folder} holds no submission: a folder or an archive for each.", "ls")
+    return found
+
+
+def slug(name: str, taken: set[str]) -> str:
+    """A folder's name for the grade of a submission of this name; another one for each."""
+    safe = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._")[:80] or "submission"
+    unique, number = safe, 2
+    while unique.casefold() in taken:
+        unique, number = f"{safe}_{number}", number + 1
+    taken.add(unique.casefold())
+    return unique
+
+
+def grade(
+    grader: Grader, folder: Path, out: Path, told: Callable[[Line], None], reopen: Callable[[], Grader]
+) -> list[Line]:
+    """Grade all in `folder`; grades and the summary go to `out`. `reopen` makes a new grader where one has failed."""
+    lines: list[Line] = []
+    taken: set[str] = set()
+    for path in submissions(folder):
+        own = out / slug(path.stem if path.suffix == ".zip" else path.name, taken)
+        known = _known(grader, path, own)
+        if known is not None:
+            line = Line(path.name, own, known, again=True)
+        else:
+            try:
+                graded = one(grader, path, path.name, None, partial(render.write, folder=own))
+            except LabError as error:  # the engines, or what is left in them: the next one gets new ones
+                graded = Graded(path.name, grader.rubric.most, trouble=error.what)
+                grader.close()
+                grader = reopen()
+            line = Line(path.name, own, _line(graded))
+            if graded.results:
+                digest = _digest(grader, path)
+                atomic.write_json(own / REMEMBERED, {"of": digest, "line": line.line})
+        lines.append(line)
+        atomic.write_text(out / SUMMARY, render.summary([each.line for each in lines], CHECKS))
+        told(line)
+    return lines
+
+
+def _line(graded: Graded) -> dict[str, Any]:
+    points = {result.check.name: result.points for result in graded.results}
+    return {
+        "submission": render.plain(graded.name, 100),
+        "score": graded.score,
+        **{name: points.get(name, "") for name in CHECKS},
+        "trouble": render.plain(graded.trouble, 200),
+    }
+
+
+def _digest(grader: Grader, path: Path) -> str:
+    taken = take(path, grader.work / "known", path.name)
+    return f"{taken.digest} {grader.rubric.digest}"
+
+
+def _known(grader: Grader, path: Path, own: Path) -> dict[str, Any] | None:
+    """The line of an earlier run, where nothing has changed since."""
+    try:
+        remembered = atomic.read_json(own / REMEMBERED)
+        same = remembered is not None and remembered["of"] == _digest(grader, path)
+        return dict(remembered["line"]) if same else None
+    except (NotTaken, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,188 @@
+"""The intake: takes what was handed in, a folder, an archive or a history alone, and copies what is looked at.
+
+Nothing of it is trusted: links are not followed, names lead nowhere else, and what is larger than any honest submission
+is refused before it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import stat
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from lab.settings import ROOT
+
+MOST_BYTES = 64 * 2**20
+"""Of all files together, unpacked."""
+MOST_FILES = 2_000
+MOST_HISTORY_BYTES = 16 * 2**20
+CODE = re.compile(r"lab/pipeline/(?:[\w-]+/){0,3}[\w-]+\.(?:py|sql)")
+WANTED = re.compile(rf"history\.txt|report\.md|journal\.jsonl|MANIFEST\.json|(?:[\w-]+/)?[\w.-]+\.sh|{CODE.pattern}")
+"""The names of the files that are looked at. Others are left where they are."""
+HISTORIES = re.compile(r".*history.*(?:\.txt)?", re.IGNORECASE)
+"""Names that a history may go by where there is no `history.txt`."""
+
+
+class NotTaken(Exception):
+    """A submission that is not taken, and why; a sentence."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is looked at, copied into `folder`. `notes` are for the student: what was odd about it."""
+
+    name: str
+    folder: Path
+    digest: str
+    notes: tuple[str, ...] = ()
+    handed_in: float | None = field(default=None, compare=False)
+    """When, as a Unix time, where somebody else than the student says so."""
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.txt"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.md"
+
+    @property
+    def pipeline(self) -> Path | None:
+        """The folder of the submitted pipeline, where there is one, and it is not the one that was released."""
+        own = self.folder / "lab" / "pipeline"
+        return own if own.is_dir() and _code(own) != _code(ROOT / "lab" / "pipeline") else None
+
+
+def take(source: Path, folder: Path, name: str | None = None) -> Submission:
+    """Copy what is looked at from `source` into `folder`, which is emptied first. Raises NotTaken."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        found = dict(_of_archive(source) if source.is_file() and zipfile.is_zipfile(source) else _of_files(source))
+    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise NotTaken(f"It cannot be read: {error}") from error
+    except ValueError as error:  # a name with a zero in it, and the like
+        raise NotTaken(f"It cannot be read: {error}") from error
+    notes = []
+    if "history.txt" not in found:
+        others = sorted(other for other in found if HISTORIES.fullmatch(other))
+        if not others:
+            raise NotTaken("There is no history in it: history.txt is what is graded.")
+        notes.append(f"There is no history.txt; {_plain(others[0])} was taken for it.")
+        found["history.txt"] = found.pop(others[0])
+    if len(found["history.txt"]) > MOST_HISTORY_BYTES:
+        raise NotTaken(f"The history is larger than {MOST_HISTORY_BYTES >> 20} MiB.")
+    notes += _against_manifest(found)
+    digest = hashlib.sha256()
+    for inside, data in sorted(found.items()):
+        if inside != "history.txt" and not WANTED.fullmatch(inside):
+            continue
+        target = folder / inside
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        digest.update(f"{inside}\0{len(data)}\0".encode())
+        digest.update(data)
+    return Submission(name or source.name, folder, digest.hexdigest(), tuple(notes))
+
+
+def _code(folder: Path) -> dict[str, bytes]:
+    """The code in a folder, by name: all that a pipeline consists of."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.suffix in (".py", ".sql") and path.is_file()
+    }
+
+
+def _wanted(inside: str) -> bool:
+    return bool(WANTED.fullmatch(inside) or ("/" not in inside and HISTORIES.fullmatch(inside)))
+
+
+def _of_files(source: Path) -> Iterator[tuple[str, bytes]]:
+    """The files of a folder; or a history alone, with the report and the scripts that stand beside it."""
+    if source.is_symlink() or not source.exists():
+        raise NotTaken("It is not there." if not source.exists() else "It is a link.")
+    alone = source.is_file()
+    root = source.parent if alone else source
+    if alone:
+        yield "history.txt", _read(source)
+    total = count = 0
+    waiting = [root]
+    while waiting:
+        here = waiting.pop()
+        for path in sorted(here.iterdir()):
+            kind = path.lstat().st_mode
+            inside = path.relative_to(root).as_posix()
+            if stat.S_ISDIR(kind) and not alone and inside.count("/") < 5 and not path.name.startswith("."):
+                waiting.append(path)
+            if not stat.S_ISREG(kind) or not _wanted(inside) or (alone and HISTORIES.fullmatch(inside)):
+                continue
+            count, total = count + 1, total + path.lstat().st_size
+            if count > MOST_FILES or total > MOST_BYTES:
+                raise NotTaken(f"It is larger than {MOST_BYTES >> 20} MiB, or more than {MOST_FILES:,} files.")
+            yield inside, _read(path)
+
+
+def _read(path: Path) -> bytes:
+    if path.lstat().st_size > MOST_BYTES:
+        raise NotTaken(f"It is larger than {MOST_BYTES >> 20} MiB.")
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
+def _of_archive(source: Path) -> Iterator[tuple[str, bytes]]:
+    total = 0
+    with zipfile.ZipFile(source) as archive:
+        members = archive.infolist()
+        if len(members) > MOST_FILES * 10:
+            raise NotTaken(f"The archive holds more than {MOST_FILES * 10:,} files.")
+        top = _common_folder([member.filename for member in members])
+        for member in members:
+            inside = member.filename.removeprefix(top)
+            parts = PurePosixPath(inside).parts
+            mode = member.external_attr >> 16
+            if member.is_dir() or ".." in parts or inside.startswith("/") or (mode and not stat.S_ISREG(mode)):
+                continue
+            if not _wanted(inside):
+                continue
+            left = MOST_BYTES - total
+            with archive.open(member) as file:  # the length that the archive names may be a lie
+                data = file.read(left + 1)
+            total += len(data)
+            if total > MOST_BYTES:
+                raise NotTaken(f"Unpacked it is larger than {MOST_BYTES >> 20} MiB.")
+            yield inside, data
+
+
+def _common_folder(names: list[str]) -> str:
+    """The one folder that everything in an archive is in; empty where there is none, or where it holds `lab` itself."""
+    tops = {name.partition("/")[0] for name in names}
+    if len(tops) != 1 or any("/" not in name for name in names) or tops == {"lab"}:
+        return ""
+    return f"{tops.pop()}/"
+
+
+def _against_manifest(found: dict[str, bytes]) -> list[str]:
+    """What `make submit` noted of each file, and is not so."""
+    if "MANIFEST.json" not in found:
+        return []
+    try:
+        said = json.loads(found["MANIFEST.json"])["files"]
+        hashes = {str(name): str(one["sha256"]) for name, one in said.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ["MANIFEST.json is not as make submit writes it."]
+    return [
+        f"{_plain(name)} was changed after make submit packed it."
+        for name, data in sorted(found.items())
+        if name in hashes and hashlib.sha256(data).hexdigest() != hashes[name]
+    ]
+
+
+def _plain(name: str) -> str:
+    return "".join(one if one.isprintable() else "?" for one in name[:100])
