@@ -70,6 +70,13 @@ def all_or_nothing(good: bool, expected: str, actual: str, hint: str) -> Finding
     return Finding(1.0 if good else 0.0, expected, actual, "" if good else hint)
 
 
+TRUE_ROWS = (
+    "SELECT kafka_partition, kafka_offset, landed_by FROM rows "
+    'JOIN topic ON kafka_partition = "partition" AND kafka_offset = "offset" AND value = raw'
+)
+"""The rows that hold what the topic holds at their place."""
+
+
 # --- the steps ---
 
 
@@ -128,13 +135,14 @@ def traffic(evidence: Evidence) -> Finding:
 
 @check("A batch lands events", step=5, needs=("traffic",))
 def batch(evidence: Evidence) -> Finding:
-    """Events of the topic stand in parquet files on HDFS, landed by a batch job."""
-    seen = evidence.seen("before")
-    counts = _landed_by(evidence, "before")
+    """Events of the topic stand in parquet files on HDFS, with their own bytes, landed by a batch job."""
+    landed = evidence.seen("before").landed
+    counts = Counter(dict(landed.ask(f"SELECT landed_by, count(*) FROM ({TRUE_ROWS}) GROUP BY 1")))
+    rows = landed.value("SELECT count(*) FROM rows")
     return all_or_nothing(
         counts["batch"] > 0,
-        "rows landed by a batch job",
-        f"{counts['batch']} of {sum(counts.values())} rows, in {sum(map(len, seen.landed.files.values()))} files",
+        "events of the topic, landed by a batch job",
+        f"{counts['batch']} of {rows} rows, in {sum(map(len, landed.files.values()))} files",
         "spark-submit lab/pipeline/batch_job.py, after traffic and before the stream",
     )
 
@@ -145,12 +153,7 @@ def stream(evidence: Evidence) -> Finding:
     before = evidence.seen("before").topic
     ends = Counter(record.partition for record in before)
     fresh = [one for one in evidence.seen("after").topic if one.offset >= ends[one.partition]]
-    by = {
-        (partition, offset): by
-        for partition, offset, by in evidence.seen("after").landed.ask(
-            "SELECT kafka_partition, kafka_offset, landed_by FROM rows"
-        )
-    }
+    by = {(partition, offset): by for partition, offset, by in evidence.seen("after").landed.ask(TRUE_ROWS)}
     streamed = sum(by.get((one.partition, one.offset)) == "stream" for one in fresh)
     return Finding(
         streamed / len(fresh) if fresh else 0.0,
@@ -258,11 +261,6 @@ def ledger(evidence: Evidence) -> Finding:
 def _named(evidence: Evidence, table: str) -> bool:
     found = evidence.seen("after").landed.ask("SELECT count(*) FROM rows WHERE table_name = ?", table)
     return bool(found[0][0])
-
-
-def _landed_by(evidence: Evidence, when: str) -> Counter[str]:
-    rows = evidence.seen(when).landed.ask("SELECT coalesce(landed_by, 'nobody'), count(*) FROM rows GROUP BY 1")
-    return Counter(dict(rows))
 
 
 # --- the report ---

@@ -71,9 +71,12 @@ def grade(
             line = Line(path.name, own, known, again=True)
         else:
             try:
+                grader.engines.empty()
                 graded = one(grader, path, path.name, None, partial(render.write, folder=own))
-            except LabError as error:  # the engines, or what is left in them: the next one gets new ones
-                graded = Graded(path.name, grader.rubric.most, trouble=error.what)
+            except Exception as error:  # whatever it was, one submission does not cost all others their grades
+                what = error.what if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+                graded = Graded(path.name, grader.rubric.most, trouble=f"The grader failed: {what}")
+                render.write(graded, own)
                 grader.close()
                 grader = reopen()
             line = Line(path.name, own, _line(graded))

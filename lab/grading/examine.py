@@ -21,9 +21,11 @@ from lab.grading.rubric import Rubric
 from lab.grading.wire import Record, Table, Unreachable
 from lab.settings import Settings
 
-LANDING_SECONDS = 90.0
-STILL_SECONDS = 25.0
-"""So long nothing lands until nothing more is waited for: a stream that has just been started needs as much."""
+LANDING_SECONDS = 240.0
+STILL_SECONDS = 90.0
+"""So long nothing lands until nothing more is waited for: a stream that has just been started may need as much."""
+WITHOUT_STREAM_SECONDS = 5.0
+"""The same where no line of the history has started one."""
 
 SWORDS = {"katana": 10, "estoc": 7, "sabre": 6, "rapier": 7, "machete": 5, "great_sword": 15, "hook_sword": 4}
 SHIELDS = {"buckler": 6, "wood_shield": 3, "iron_shield": 7, "spiked_shield": 9, "great_shield": 14}
@@ -96,9 +98,10 @@ def examine(evidence: Evidence, stack: ExitStack, progress: Callable[[str], None
     if not evidence.replayed.started:
         evidence.unseen = dict.fromkeys(("before", "after", "secret"), "no line of the history starts the stack")
         return
+    patience = STILL_SECONDS if evidence.replayed.streams else WITHOUT_STREAM_SECONDS
     try:
         progress("waiting until what was sent has landed")
-        evidence.before = _settled(settings, stack)
+        evidence.before = _settled(settings, stack, patience)
     except Unreachable as error:
         evidence.unseen["before"] = str(error)
     try:
@@ -108,7 +111,7 @@ def examine(evidence: Evidence, stack: ExitStack, progress: Callable[[str], None
         evidence.unseen["secret"] = str(error)
     try:
         progress("following it")
-        evidence.after = _settled(settings, stack)
+        evidence.after = _settled(settings, stack, patience)
     except Unreachable as error:
         evidence.unseen["after"] = str(error)
 
@@ -121,8 +124,8 @@ def look(settings: Settings) -> Seen:
     return Seen(topics, topic, tables, landed.read(settings, tables, topic))
 
 
-def _settled(settings: Settings, stack: ExitStack) -> Seen:
-    """What there is once all of the topic has landed, or nothing more does. Raises Unreachable."""
+def _settled(settings: Settings, stack: ExitStack, patience: float) -> Seen:
+    """What there is once all of the topic has landed, or nothing has for `patience` seconds. Raises Unreachable."""
     begun = changed = time.monotonic()
     left = -1
     while True:
@@ -130,7 +133,7 @@ def _settled(settings: Settings, stack: ExitStack) -> Seen:
         now, before, left = time.monotonic(), left, seen.unlanded
         if left != before:
             changed = now
-        if left == 0 or now - changed > STILL_SECONDS or now - begun > LANDING_SECONDS:
+        if left == 0 or now - changed > patience or now - begun > LANDING_SECONDS:
             stack.enter_context(seen.landed)
             return seen
         seen.landed.database.close()

@@ -82,16 +82,19 @@ class Grader:
         """Grade a submission that was taken. Raises LabError where the grader's own engines fail."""
         begun = time.monotonic()
         graded = Graded(submission.name, self.rubric.most, notes=list(submission.notes), tier=self.engines.sandbox.tier)
-        if submission.pipeline is not None and graded.tier == sandbox.PROCESS:
-            shutil.rmtree(submission.pipeline)
+        pipeline = submission.pipeline(self.work / "pipeline")
+        if pipeline is not None:
+            graded.notes.append(f"Of lab/pipeline was handed in, and differs: {', '.join(submission.changed[:10])}.")
+        if pipeline is not None and graded.tier == sandbox.PROCESS:
+            pipeline = None
             graded.notes.append(
-                "The submitted lab/pipeline was not run, for submitted code runs in bubblewrap only "
-                f"({sandbox.why_not()}); the released one ran instead."
+                "That was not run, for submitted code runs in bubblewrap only; the released pipeline ran instead. "
+                f"The reason: {sandbox.why_not()}."
             )
         shutil.rmtree(self.work / "replay", ignore_errors=True)
         with ExitStack() as stack:
             replayed = stack.enter_context(
-                replaying(submission, self.engines, self.work, self.rubric.replay_seconds, self.progress)
+                replaying(submission, pipeline, self.engines, self.work, self.rubric.replay_seconds, self.progress)
             )
             evidence = Evidence(self.settings, self.rubric, submission, replayed)
             examine(evidence, stack, self.progress)
@@ -103,7 +106,6 @@ class Grader:
             graded.notes.append(f"The history has no line for step {', '.join(map(str, missing))}.")
         graded.kept = self.rubric.kept(submission.handed_in or replayed.plan.last_at)
         graded.seconds = time.monotonic() - begun
-        self.engines.empty()
         return graded
 
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,10 @@ WANTED = re.compile(rf"history\.txt|report\.md|journal\.jsonl|MANIFEST\.json|(?:
 """The names of the files that are looked at. Others are left where they are."""
 HISTORIES = re.compile(r".*history.*(?:\.txt)?", re.IGNORECASE)
 """Names that a history may go by where there is no `history.txt`."""
+
+UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile, zipfile.LargeZipFile)
+"""What reading a file or an archive can raise."""
+RELEASED = ROOT / "lab" / "pipeline"
 
 
 class NotTaken(Exception):
@@ -53,10 +58,25 @@ class Submission:
         return self.folder / "report.md"
 
     @property
-    def pipeline(self) -> Path | None:
-        """The folder of the submitted pipeline, where there is one, and it is not the one that was released."""
+    def changed(self) -> list[str]:
+        """The files of `lab/pipeline` that were handed in and are not as they were released."""
         own = self.folder / "lab" / "pipeline"
-        return own if own.is_dir() and _code(own) != _code(ROOT / "lab" / "pipeline") else None
+        return sorted(
+            name
+            for name in (path.relative_to(own).as_posix() for path in own.rglob("*") if path.is_file())
+            if not (RELEASED / name).is_file() or (RELEASED / name).read_bytes() != (own / name).read_bytes()
+        )
+
+    def pipeline(self, folder: Path) -> Path | None:
+        """Make `folder` the released pipeline with what was handed in upon it; None where nothing was changed."""
+        if not self.changed:
+            return None
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(RELEASED, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in self.changed:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.folder / "lab" / "pipeline" / name, folder / name)
+        return folder
 
 
 def take(source: Path, folder: Path, name: str | None = None) -> Submission:
@@ -65,9 +85,7 @@ def take(source: Path, folder: Path, name: str | None = None) -> Submission:
     folder.mkdir(parents=True)
     try:
         found = dict(_of_archive(source) if source.is_file() and zipfile.is_zipfile(source) else _of_files(source))
-    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise NotTaken(f"It cannot be read: {error}") from error
-    except ValueError as error:  # a name with a zero in it, and the like
+    except UNREADABLE as error:
         raise NotTaken(f"It cannot be read: {error}") from error
     notes = []
     if "history.txt" not in found:
@@ -89,15 +107,6 @@ def take(source: Path, folder: Path, name: str | None = None) -> Submission:
         digest.update(f"{inside}\0{len(data)}\0".encode())
         digest.update(data)
     return Submission(name or source.name, folder, digest.hexdigest(), tuple(notes))
-
-
-def _code(folder: Path) -> dict[str, bytes]:
-    """The code in a folder, by name: all that a pipeline consists of."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.suffix in (".py", ".sql") and path.is_file()
-    }
 
 
 def _wanted(inside: str) -> bool:
@@ -146,8 +155,8 @@ def _of_archive(source: Path) -> Iterator[tuple[str, bytes]]:
         for member in members:
             inside = member.filename.removeprefix(top)
             parts = PurePosixPath(inside).parts
-            mode = member.external_attr >> 16
-            if member.is_dir() or ".." in parts or inside.startswith("/") or (mode and not stat.S_ISREG(mode)):
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if member.is_dir() or ".." in parts or inside.startswith("/") or kind not in (0, stat.S_IFREG):
                 continue
             if not _wanted(inside):
                 continue

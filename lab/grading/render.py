@@ -171,5 +171,7 @@ def summary(graded: Iterable[dict[str, Any]], names: Iterable[str]) -> str:
     writer.writeheader()
     for one in graded:
         # A spreadsheet takes a cell that begins so for a formula.
-        writer.writerow({key: f"'{value}" if str(value)[:1] in "=+-@" else value for key, value in one.items()})
+        writer.writerow(
+            {key: f"'{value}" if str(value).startswith(("=", "+", "-", "@")) else value for key, value in one.items()}
+        )
     return text.getvalue()

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ MOST_MEMORY = 6 * 2**30
 MOST_PROCESSES = 600
 LEAST_DISK = 500 * 2**20
 WATCH_SECONDS = 0.5
+CLOSE_SECONDS = 20.0
 LONGEST_ANSWER = 2**20
 MORE_SECONDS = 45.0
 """What a runner has on top of a command's own time limit, until it is taken for dead."""
@@ -114,15 +116,17 @@ class Sandbox:
         person.mkdir(parents=True, exist_ok=True)
         runner = [str(ROOT / ".venv" / "bin" / "python"), "-m", "lab.grading.runner", str(folder / "commands")]
         view = self._view(pipeline) if self.tier == BUBBLEWRAP else []
-        self.process = subprocess.Popen(
-            [*view, *runner],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self.log = folder / "sandbox.log"
+        with self.log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [*view, *runner],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
         self.number = 0
         self.why_ended = ""
         self.answers: queue.Queue[bytes] = queue.Queue(maxsize=1000)
@@ -154,14 +158,24 @@ class Sandbox:
             self.process.stdin.write(json.dumps(asked).encode() + b"\n")
             self.process.stdin.flush()
             answer = self.answers.get(timeout=seconds + MORE_SECONDS)
+            if not answer:
+                raise BrokenPipeError
             told = json.loads(answer)
             status, late = told["status"], bool(told.get("late"))
             return Done(None if status is None else int(status), float(told["seconds"]), str(told["output"]), late)
         except queue.Empty:
             self.kill("it did not answer")
+        except BrokenPipeError:
+            self.kill(f"it has ended {self._last_words()}".strip())
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             self.kill("what it answered made no sense")
         raise Died(self.why_ended)
+
+    def _last_words(self) -> str:
+        """What it said last, where it did not come to its end by itself."""
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - 500))
+            return log.read(500).decode("utf-8", "replace").strip().rpartition("\n")[2]
 
     def _read(self) -> None:
         """Pass on the runner's answers; an empty one says that it has ended."""
@@ -218,14 +232,14 @@ class Sandbox:
             inside = self.processes()
         self.kill("it was closed")
         self.process.wait()
-        _, alive = psutil.wait_procs(inside, timeout=20)
-        while self.tier == PROCESS and (left := _marked(self.mark)):  # what was started meanwhile
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while left := [process for process in [*inside, *self.processes()] if _lives(process)]:
+            if time.monotonic() > deadline:
+                raise LabError(f"Still running after its sandbox was closed: {left[:5]}.", "ps")
             for process in left:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-            psutil.wait_procs(left, timeout=5)
-        if alive:
-            raise LabError(f"Still running after its sandbox was closed: {alive}.", "ps")
+            time.sleep(0.05)  # between two looks
 
     # --- bubblewrap's view ---
 
@@ -260,6 +274,13 @@ class Sandbox:
 def home_in(folder: Path) -> Path:
     """The lab's home in a sandbox's folder."""
     return folder / "home"
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it runs; one that has ended and that nobody has asked after does not."""
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _resident(process: psutil.Process) -> int:

@@ -190,11 +190,20 @@ def content(settings: Settings, file: File) -> bytes:
     return answer.content
 
 
-def delete_folder(settings: Settings, folder: str) -> None:
-    """Delete a folder with all that is in it, where it is there."""
-    answer = _webhdfs(settings, "DELETE", folder, op="DELETE", recursive="true")
+def folders(settings: Settings) -> list[str]:
+    """What stands at the root of HDFS."""
+    answer = _webhdfs(settings, "GET", "/", op="LISTSTATUS")
     if not answer.ok:
-        raise Unreachable(f"HDFS: {folder} cannot be deleted: {answer.status_code}")
+        raise Unreachable(f"HDFS: / cannot be listed: {answer.status_code}")
+    return sorted(one["pathSuffix"] for one in answer.json()["FileStatuses"]["FileStatus"])
+
+
+def delete_everything(settings: Settings) -> None:
+    """Delete all that is on HDFS."""
+    for name in folders(settings):
+        answer = _webhdfs(settings, "DELETE", f"/{name}", op="DELETE", recursive="true")
+        if not answer.ok:
+            raise Unreachable(f"HDFS: /{name} cannot be deleted: {answer.status_code}")
 
 
 # --- the metastore ---
@@ -233,15 +242,20 @@ def tables(settings: Settings, schema: str) -> dict[str, Table]:
 
 
 def drop_tables(settings: Settings, schema: str) -> None:
-    """Drop every table and view of a schema; files stay."""
+    """Drop every table and view of a schema, and every other schema; files stay."""
     with _metastore(settings) as client:
         for name in client.get_all_tables(schema):
             client.drop_table(schema, name, False)
+        for other in client.get_all_databases():
+            if other != schema:
+                client.drop_database(other, False, True)
 
 
-def schemas(settings: Settings) -> list[str]:
+def left(settings: Settings) -> list[str]:
+    """What there still is in engines that were emptied: topics, folders, tables, schemas."""
     with _metastore(settings) as client:
-        return sorted(client.get_all_databases())
+        named = [*client.get_all_tables(settings.schema), *client.get_all_databases()]
+    return [*topics(settings), *folders(settings), *(name for name in named if name != settings.schema)]
 
 
 def _path(location: str | None) -> str:
