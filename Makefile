@@ -35,7 +35,7 @@ $(STEPS): step-%: setup
 
 # --- the running lab ---
 
-.PHONY: check status logs watch doctor traffic ledger drill land-quarantine shell plan submit grade report
+.PHONY: check status logs watch doctor traffic ledger drill land-quarantine shell plan submit grade autograder report
 check: setup ## say which steps are done, not yet done or broken
 	@$(LAB) check
 status: setup ## show what runs: pid, port, memory, log
@@ -63,6 +63,8 @@ submit: setup ## pack history, journal, report, scripts and pipeline into submis
 grade: setup ## replay a history in isolation and grade what it leaves; HISTORY=file, SUBMISSION=archive, SUBMISSIONS=folder
 	@$(LAB) grade $(if $(HISTORY),--history "$(HISTORY)") $(if $(SUBMISSION),--submission "$(SUBMISSION)") \
 		$(if $(SUBMISSIONS),--submissions "$(SUBMISSIONS)") $(if $(RESULTS),--results "$(RESULTS)")
+autograder: setup ## make autograder.zip, the bundle that Gradescope takes
+	@$(LAB) autograder
 shell: setup ## open a bash that knows the engines' commands and records what you type
 	@$(LAB) shell
 report: setup ## render report.md from the running lab

@@ -172,6 +172,16 @@ def grade(
     sys.exit(desk.run(lab.settings, history, submission, submissions, results))
 
 
+@cli.command("autograder")
+def autograder() -> None:
+    """Make the bundle that Gradescope takes."""
+    from lab.grading import autograder
+
+    bundle = autograder.make()
+    console.say(f"Written: {shown_path(bundle)}, {bundle.stat().st_size:,} bytes. Where it runs it needs:")
+    console.table(autograder.NEEDS, ["what", "how much"])
+
+
 @cli.command("report")
 @click.pass_obj
 def report(lab: Lab) -> None:
