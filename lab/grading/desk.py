@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -15,12 +17,14 @@ from filelock import FileLock, Timeout
 from lab import console
 from lab.errors import LabError
 from lab.grading import course, render, sandbox
-from lab.grading.grade import WORK, Graded, Grader, one, ungraded
+from lab.grading.grade import STOPPED, WORK, Grader, one, ungraded
 from lab.history.submission import pack
 from lab.neighbour import neighbour
 from lab.settings import Settings, shown_path
 
 GRADES = "grade"
+SILENCE_SECONDS = 15.0
+"""So long nothing is said where no terminal shows what is being done."""
 
 
 def run(settings: Settings, history: Path | None, source: Path | None, folder: Path | None, out: Path | None) -> int:
@@ -30,30 +34,34 @@ def run(settings: Settings, history: Path | None, source: Path | None, folder: P
     """
     sandbox.with_own_network()
     out = (out or settings.report.parent / GRADES).absolute()
-    with _ended_by_signals(), _working(settings) as work:
-        if folder is not None:
-            return _class(settings, work, folder.absolute(), out)
-        name = (history or source or settings.history).name
-        render.write(ungraded(name, "The grader was stopped before it had come to an end."), out)
-        if source is None and history is None:
-            source, name = pack(settings, archive=work.with_suffix(".zip")).archive, "this lab's own"
-        graded = _one(settings, work, (history or source or settings.history).resolve(), name, out)
+    try:
+        with _ended_by_signals(), _working(settings) as work:
+            if folder is not None:
+                return _class(settings, work, folder.absolute(), out)
+            return _one(settings, work, history or source, out)
+    except KeyboardInterrupt:
+        console.problem("\nInterrupted. Nothing of the grader runs any more, and what it had not graded has no points.")
+        return 130
+
+
+def _one(settings: Settings, work: Path, source: Path | None, out: Path) -> int:
+    name = "this lab's own" if source is None else source.name
+    render.write(ungraded(name, STOPPED), out)
+    if source is None:
+        source = pack(settings, archive=work.with_suffix(".zip")).archive
+    with _progress() as progress:
+        grader = _open(settings, work, progress)
+        try:
+            graded = one(grader, source.resolve(), name, _handed_in(out), partial(render.write, folder=out))
+        finally:
+            progress("ending what ran")
+            grader.close()
     console.say()
     render.say(graded)
     console.say(
         f"\n{graded.score:g} of {graded.most:g} points. Written: {shown_path(out)}/grade.md, results.json, junit.xml"
     )
     return graded.status
-
-
-def _one(settings: Settings, work: Path, source: Path, name: str, out: Path) -> Graded:
-    with _progress() as progress:
-        grader = _open(settings, work, progress)
-        try:
-            return one(grader, source, name, _handed_in(out), lambda graded: render.write(graded, out))
-        finally:
-            progress("ending what ran")
-            grader.close()
 
 
 def _class(settings: Settings, work: Path, folder: Path, out: Path) -> int:
@@ -116,12 +124,12 @@ def _working(settings: Settings) -> Iterator[Path]:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a grader as Ctrl-C does: with nothing left behind."""
+    """SIGTERM and SIGHUP end a grader as Ctrl-C does: with nothing left behind. Ctrl-C was ignored until here."""
 
     def end(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
@@ -131,9 +139,18 @@ def _ended_by_signals() -> Iterator[None]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """One line that says what is being done, where somebody looks at a terminal."""
+    """One line that says what is being done; without a terminal, another one now and then."""
+    said = 0.0
     with console.err.status("Starting …") as status:
-        yield lambda text: status.update(render.plain(text, 100))
+
+        def progress(text: str) -> None:
+            nonlocal said
+            status.update(render.plain(text, 100))
+            if not console.err.is_terminal and time.monotonic() - said > SILENCE_SECONDS:
+                said = time.monotonic()
+                console.err.print(f"  {render.plain(text, 100)}", markup=False)
+
+        yield progress
 
 
 def _handed_in(out: Path) -> float | None:

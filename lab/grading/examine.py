@@ -146,10 +146,11 @@ def play(settings: Settings) -> Secret:
     secret = Secret()
 
     def player() -> str:
-        return f"{secrets.token_hex(6)}.example.org"
+        return f"user{secrets.randbelow(10**9)}.comcast.com"
 
     def ask(path: str, who: str, expected: int) -> None:
-        answered = wire.request(settings, path, {"Host": who, "User-Agent": "examiner", "Accept": "*/*"})
+        # Like any other player: an API that knew the examiner could be honest to it alone.
+        answered = wire.request(settings, path, {"Host": who, "User-Agent": "ApacheBench/2.3", "Accept": "*/*"})
         secret.sent.append((path, expected, answered.status))
 
     for event_type, path, prices in (
@@ -160,7 +161,7 @@ def play(settings: Settings) -> Secret:
         for item in items:
             ask(f"/{path}/{item}", who, 200)
         secret.spent[who] = (event_type, len(items), sum(prices[item] for item in items))
-    guild, joins = f"guild_{secrets.token_hex(4)}", chance.randint(3, 6)
+    guild, joins = f"house_{secrets.token_hex(4)}", chance.randint(3, 6)
     leaves = chance.randint(1, joins - 1)
     who = player()
     for _ in range(joins):

@@ -22,6 +22,8 @@ from lab.settings import Settings
 WORK = "grade"
 """How a grader's own lab home is called beside the student's."""
 
+STOPPED = "The grader was stopped before it had come to an end."
+
 
 @dataclass
 class Graded:
@@ -67,7 +69,7 @@ class Grader:
         read = rubric.read(set(CHECKS))
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        return cls(settings, read, work, Engines(work, environment(settings), settings), progress)
+        return cls(settings, read, work, Engines(work, environment(settings), settings, progress), progress)
 
     def close(self) -> None:
         try:
@@ -116,7 +118,7 @@ def ungraded(name: str, trouble: str) -> Graded:
 
 def one(grader: Grader, source: Path, name: str, handed_in: float | None, write: Callable[[Graded], None]) -> Graded:
     """Grade what is at `source`; `write` is called before anything else, and whatever happens once more."""
-    graded = ungraded(name, "The grader was stopped before it had come to an end.")
+    graded = ungraded(name, STOPPED)
     write(graded)
     try:
         submission = grader.take(source, name)

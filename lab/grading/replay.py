@@ -62,8 +62,10 @@ class Replayed:
 class Engines:
     """Kafka, HDFS, the metastore and Presto for replays: started once, and emptied between submissions."""
 
-    def __init__(self, work: Path, environment: Mapping[str, str], settings: Settings) -> None:
-        self.settings = settings
+    def __init__(
+        self, work: Path, environment: Mapping[str, str], settings: Settings, progress: Callable[[str], None]
+    ) -> None:
+        self.settings, self.progress = settings, progress
         self.sandbox = Sandbox(work / "stack", environment)
         self.runs = False
 
@@ -71,6 +73,7 @@ class Engines:
         """Start them, where they do not run. Raises LabError."""
         if self.runs:
             return
+        self.progress("starting the grader's engines")
         try:
             done = self.sandbox.run(["make", "step-1"], START_SECONDS)
         except Died as error:
@@ -155,7 +158,7 @@ class _Replay:
         wanted = [one for one in self.replayed.plan.commands if one.fate in (REPLAYED, TRANSLATED)]
         before: Planned | None = None
         for number, planned in enumerate(wanted, start=1):
-            self.progress(f"{number} of {len(wanted)}: {' '.join(planned.argv)[:70]}")
+            self.progress(f"replaying {number} of {len(wanted)}: {' '.join(planned.argv)[:70]}")
             try:
                 again = before is not None and before.argv == planned.argv and planned.argv[0] == "make"
                 ran = Ran(planned, why="the same as the line before") if again else self.one(planned)
