@@ -16,8 +16,9 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z0-9-]+):.*## ", MAKEFILE, re.MULTILINE))
 
 
-def test_every_target_that_readme_names_exists() -> None:
-    named = set(re.findall(r"`(?:LAB_\w+=\S+ )?make ([a-z][a-z0-9-]*)", README))
+@pytest.mark.parametrize("page", ["README.md", "lab/grading/README.md", "benchmarks/README.md"])
+def test_every_target_that_a_page_names_exists(page: str) -> None:
+    named = set(re.findall(r"(?:`|\$ )(?:LAB_\w+=\S+ )?make ([a-z][a-z0-9-]*)", (ROOT / page).read_text()))
     assert named
     targets = TARGETS | {f"drill-{drill.name}" for drill in DRILLS} | {f"drill-{CONTROL}"}
     assert named <= targets, named - targets

@@ -104,8 +104,8 @@ class Engines:
 
 def environment(settings: Settings, base: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a sandbox's processes have of this one's environment, and this grader's ports."""
-    kept = {name: base[name] for name in ("LANG", "LC_ALL", "TZ", "JAVA_HOME") if name in base}
-    path = os.pathsep.join([str(ROOT / "scripts"), str(ROOT / ".venv" / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
+    kept = {name: base[name] for name in ("LANG", "LC_ALL", "TZ") if name in base}
+    path = os.pathsep.join([str(ROOT / "scripts"), str(ROOT / ".venv" / "bin"), base.get("PATH", os.defpath)])
     ports = {name: value for name, value in settings.to_env().items() if name.endswith("_PORT")}
     return {
         **kept,

@@ -1,0 +1,42 @@
+"""The example class: what the page for instructors says of it is what the graded class comes to."""
+
+from __future__ import annotations
+
+import re
+
+from lab.grading.checks import CHECKS
+from lab.history.plan import plan
+from lab.settings import ROOT, Settings
+from tests.integration.test_grading import CLASS, DEPENDENTS, EXPECTED, points
+
+PAGE = (ROOT / "lab" / "grading" / "README.md").read_text()
+
+
+def test_the_page_names_each_with_the_points_that_it_gets() -> None:
+    told = {name: float(score) for name, score in re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \|", PAGE, re.MULTILINE)}
+    assert told == {name: round(sum(points(lost).values()), 2) for name, lost in EXPECTED.items()}
+    assert set(told) == {path.name for path in CLASS.iterdir()}
+
+
+def test_the_page_names_every_exit_status_and_every_file_that_is_written() -> None:
+    assert all(name in PAGE for name in ("grade.md", "results.json", "junit.xml", "summary.csv", "rubric.toml"))
+
+
+def test_what_a_step_costs_are_the_checks_that_need_it() -> None:
+    """The table that the long test compares with is what the checks declare."""
+
+    def needing(name: str) -> set[str]:
+        return {name}.union(*(needing(one.name) for one in CHECKS.values() if name in one.needs))
+
+    for step, lost in DEPENDENTS.items():
+        own = {one.name for one in CHECKS.values() if one.step == step}
+        assert lost == set().union(*map(needing, own)), step
+
+
+def test_each_of_the_class_has_a_plan_without_a_refusal() -> None:
+    settings = Settings.from_env({})
+    for folder in CLASS.iterdir():
+        made = plan(settings, folder / "history.txt")
+        refused = [one for one in made.commands if one.fate == "refused"]
+        assert not refused, folder.name
+    assert plan(settings, CLASS / "anvil" / "history.txt").missing() == []
