@@ -28,6 +28,7 @@ SECONDS = {"spark-submit": 300.0, "make": 600.0}
 """How long a command may take; others have a minute and a half."""
 OTHER_SECONDS = 90.0
 ENGINES = ("kafka", "hdfs", "metastore", "presto")
+START = ("make", "step-1")
 BATCH, STREAM = "lab/pipeline/batch_job.py", "lab/pipeline/stream_job.py"
 
 
@@ -75,7 +76,7 @@ class Engines:
             return
         self.progress("starting the grader's engines")
         try:
-            done = self.sandbox.run(["make", "step-1"], START_SECONDS)
+            done = self.sandbox.run(START, START_SECONDS)
         except Died as error:
             raise LabError(f"The grader's engines did not start: {error}.", "make doctor") from None
         if done.failed:
@@ -160,8 +161,8 @@ class _Replay:
         for number, planned in enumerate(wanted, start=1):
             self.progress(f"replaying {number} of {len(wanted)}: {' '.join(planned.argv)[:70]}")
             try:
-                again = before is not None and before.argv == planned.argv and planned.argv[0] == "make"
-                ran = Ran(planned, why="the same as the line before") if again else self.one(planned)
+                again = before is not None and before.argv == planned.argv == START
+                ran = Ran(planned, why="the line before has started the stack") if again else self.one(planned)
             except Died as died:
                 self.replayed.died = str(died)
                 self.replayed.ran.append(Ran(planned, why=f"here everything ended: {died}"))
@@ -183,26 +184,27 @@ class _Replay:
         if lands and self.stream:  # one job lands at a time: by hand, the one before would be stopped here
             self.sandbox.end(self.stream)
             self.stream = 0
-        records = self.end() if 4 in steps else 0
+        records = self.end() if 4 in steps else None
         known = {query.query_id for query in self.queries()} if 8 in steps else set()
         self.replayed.streams |= 6 in steps
         endless = planned.argv[-1] == STREAM  # all others end by themselves, whether `&` follows them or not
         done = self.sandbox.run(planned.argv, min(left + 1, SECONDS.get(planned.argv[0], OTHER_SECONDS)), endless)
         if endless:
             self.stream = self.sandbox.number
-        if 4 in steps:
+        if records is not None and (now := self.end()) is not None:
             self.replayed.asked_requests += requests_of(planned)
-            self.replayed.grown += max(0, self.end() - records)
+            self.replayed.grown += max(0, now - records)
         if 8 in steps:
             self.replayed.queries += [query for query in self.queries() if query.query_id not in known]
         return Ran(planned, done)
 
-    def end(self) -> int:
-        """How many records the topic holds; none where nobody can say."""
+    def end(self) -> int | None:
+        """How many records the topic holds; None where nobody can say, and then a command's traffic is not judged."""
         try:
             return sum(wire.end_offsets(self.engines.settings, self.engines.settings.topic).values())
-        except wire.Unreachable:
-            return 0
+        except wire.Unreachable as error:
+            console.problem(f"The topic's end could not be asked: {error}")
+            return None
 
     def queries(self) -> list[Query]:
         try:
