@@ -375,10 +375,12 @@ def presto(settings: Settings, program: str, arguments: list[str]) -> list[Meani
     for name in ("--server", "--catalog", "--schema", "--user"):
         options.add_argument(name)
     options.add_argument("--execute")
+    options.add_argument("-f", "--file")
     options.add_argument("--output-format", choices=["ALIGNED", "CSV", "CSV_HEADER", "TSV", "JSON", "VERTICAL"])
     found = options.read(arguments)
     if found.execute is None:
-        return [Meaning(("make", "step-8"), 8, "queries, typed in Presto's client")]
+        where = "in a file" if found.file else "typed in Presto's client"
+        return [Meaning(("make", "step-8"), 8, f"queries, {where}")]
     habit = "another server's address" if found.server not in (None, settings.presto) else ""
     asked = [one for one in statements(found.execute) if not re.match(r"use\b", one, re.IGNORECASE)]
     for one in asked:

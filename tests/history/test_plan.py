@@ -65,6 +65,7 @@ def test_the_lab_s_own_history_is_replayed_whole() -> None:
         ("spark-submit stream_and_hive.py", "make step-6 step-7", 6),
         ("docker-compose exec cloudera hive", "make step-7", 7),
         ("docker-compose exec presto presto --server presto:8080 --catalog hive --schema default", "make step-8", 8),
+        ("docker-compose exec presto presto --catalog hive -f /w205/query.hql", "make step-8", 8),
         ("docker-compose --env-file .env -p proj up -d", "make step-1", 1),
         ("docker-compose -f ~/w205/docker-compose.yml up -d", "make step-1", 1),
         ("alias dc=docker-compose; dc exec -T mids ab -n 1 http://localhost:5000/", f"ab -n 1 -c 1 {API}/", 4),
