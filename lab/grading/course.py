@@ -25,10 +25,8 @@ SUMMARY, REMEMBERED = "summary.csv", "graded.json"
 
 @dataclass(frozen=True)
 class Line:
-    """One submission of a class: its name, the folder of its grade, and its line of the summary."""
+    """One submission of a class: its line of the summary."""
 
-    name: str
-    folder: Path
     line: dict[str, Any]
     again: bool = False
     """Whether it was graded by an earlier run."""
@@ -58,35 +56,38 @@ def slug(name: str, taken: set[str]) -> str:
     return unique
 
 
-def grade(
-    grader: Grader, folder: Path, out: Path, told: Callable[[Line], None], reopen: Callable[[], Grader]
-) -> list[Line]:
-    """Grade all in `folder`; grades and the summary go to `out`. `reopen` makes a new grader where one has failed."""
+def grade(grader: Grader, folder: Path, out: Path, told: Callable[[Line], None]) -> list[Line]:
+    """Grade all in `folder`; grades and the summary go to `out`, and each line to `told` as soon as it is there."""
     lines: list[Line] = []
     taken: set[str] = set()
     for path in submissions(folder):
         own = out / slug(path.stem if path.suffix == ".zip" else path.name, taken)
-        known = _known(grader, path, own)
+        digest = _digest(grader, path)
+        known = _known(own, digest)
         if known is not None:
-            line = Line(path.name, own, known, again=True)
+            line = Line(known, again=True)
         else:
-            try:
-                grader.engines.empty()
-                graded = one(grader, path, path.name, None, partial(render.write, folder=own))
-            except Exception as error:  # whatever it was, one submission does not cost all others their grades
-                what = error.what if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
-                graded = Graded(path.name, grader.rubric.most, trouble=f"The grader failed: {what}")
-                render.write(graded, own)
-                grader.close()
-                grader = reopen()
-            line = Line(path.name, own, _line(graded))
+            graded = _graded(grader, path, own)
+            line = Line(_line(graded))
             if graded.results:
-                digest = _digest(grader, path)
                 atomic.write_json(own / REMEMBERED, {"of": digest, "line": line.line})
         lines.append(line)
         atomic.write_text(out / SUMMARY, render.summary([each.line for each in lines], CHECKS))
         told(line)
     return lines
+
+
+def _graded(grader: Grader, path: Path, own: Path) -> Graded:
+    """The grade of one, on engines that are empty. Where the grader fails, the next one gets new engines."""
+    try:
+        grader.engines.empty()
+        return one(grader, path, path.name, None, partial(render.write, folder=own))
+    except Exception as error:  # whatever it was, one submission does not cost all others their grades
+        what = error.what if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+        graded = Graded(path.name, grader.rubric.most, trouble=f"The grader failed: {what}")
+        render.write(graded, own)
+        grader.renew()
+        return graded
 
 
 def _line(graded: Graded) -> dict[str, Any]:
@@ -99,16 +100,18 @@ def _line(graded: Graded) -> dict[str, Any]:
     }
 
 
-def _digest(grader: Grader, path: Path) -> str:
-    taken = take(path, grader.work / "known", path.name)
-    return f"{taken.digest} {grader.rubric.digest}"
+def _digest(grader: Grader, path: Path) -> str | None:
+    """What a grade rests on, the submission and the rubric; None where the submission is not taken."""
+    try:
+        return f"{take(path, grader.work / 'known', path.name).digest} {grader.rubric.digest}"
+    except NotTaken:
+        return None
 
 
-def _known(grader: Grader, path: Path, own: Path) -> dict[str, Any] | None:
+def _known(own: Path, digest: str | None) -> dict[str, Any] | None:
     """The line of an earlier run, where nothing has changed since."""
     try:
         remembered = atomic.read_json(own / REMEMBERED)
-        same = remembered is not None and remembered["of"] == _digest(grader, path)
-        return dict(remembered["line"]) if same else None
-    except (NotTaken, ValueError, KeyError, TypeError):
+        return dict(remembered["line"]) if remembered and digest and remembered["of"] == digest else None
+    except (ValueError, KeyError, TypeError):
         return None

@@ -68,18 +68,13 @@ def _class(settings: Settings, work: Path, folder: Path, out: Path) -> int:
     with _progress() as progress:
         grader = _open(settings, work, progress)
 
-        def reopen() -> Grader:
-            nonlocal grader
-            grader = _open(settings, work, progress)
-            return grader
-
         def told(line: course.Line) -> None:
             trouble = f"  {line.line['trouble']}" if line.line["trouble"] else ""
             again = "  (graded before)" if line.again else ""
             console.say(f"{line.line['score']:>6} of {grader.rubric.most:g}  {line.line['submission']}{again}{trouble}")
 
         try:
-            lines = course.grade(grader, folder, out, told, reopen)
+            lines = course.grade(grader, folder, out, told)
         finally:
             progress("ending what ran")
             grader.close()
@@ -89,9 +84,8 @@ def _class(settings: Settings, work: Path, folder: Path, out: Path) -> int:
 
 def _open(settings: Settings, work: Path, progress: Callable[[str], None]) -> Grader:
     """A grader with engines of its own: on the usual ports where it has a network of its own, else on free ones."""
-    around = neighbour(sandbox.home_in(work / "stack"), {"LAB_CACHE": str(settings.cache)})
-    if os.environ.get(sandbox.PRIVATE):
-        around = {name: value for name, value in around.items() if not name.endswith("_PORT")}
+    home, cache = sandbox.home_in(work / "stack"), {"LAB_CACHE": str(settings.cache)}
+    around = {**cache, "LAB_HOME": str(home)} if os.environ.get(sandbox.PRIVATE) else neighbour(home, cache)
     console.say(_about(sandbox.why_not()))
     return Grader.open(Settings.from_env(around), work, progress)
 

@@ -65,10 +65,6 @@ class Secret:
     rejected: dict[str, int] = field(default_factory=dict)
     """By player: purchases of what there is not."""
 
-    @property
-    def players(self) -> list[str]:
-        return [*self.spent, *self.rejected]
-
 
 @dataclass
 class Evidence:
@@ -134,7 +130,7 @@ def _settled(settings: Settings, stack: ExitStack, patience: float) -> Seen:
         if left != before:
             changed = now
         if left == 0 or now - changed > patience or now - begun > LANDING_SECONDS:
-            stack.enter_context(seen.landed)
+            stack.callback(seen.landed.database.close)
             return seen
         seen.landed.database.close()
         time.sleep(1.0)  # between two looks

@@ -67,9 +67,12 @@ class Grader:
     def open(cls, settings: Settings, work: Path, progress: Callable[[str], None]) -> Grader:
         """`settings` are those of the engines that will be started. Raises LabError where the rubric is none."""
         read = rubric.read(set(CHECKS))
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        return cls(settings, read, work, Engines(work, environment(settings), settings, progress), progress)
+        return cls(settings, read, work, _engines(settings, work, progress), progress)
+
+    def renew(self) -> None:
+        """Take new engines, in place of those that have failed. Raises LabError where these do not end."""
+        self.close()
+        self.engines = _engines(self.settings, self.work, self.progress)
 
     def close(self) -> None:
         try:
@@ -109,6 +112,12 @@ class Grader:
         graded.kept = self.rubric.kept(submission.handed_in or replayed.plan.last_at)
         graded.seconds = time.monotonic() - begun
         return graded
+
+
+def _engines(settings: Settings, work: Path, progress: Callable[[str], None]) -> Engines:
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    return Engines(work, environment(settings), settings, progress)
 
 
 def ungraded(name: str, trouble: str) -> Graded:

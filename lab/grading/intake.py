@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from lab.history.plan import shown
 from lab.settings import ROOT
 
 MOST_BYTES = 64 * 2**20
@@ -92,7 +93,7 @@ def take(source: Path, folder: Path, name: str | None = None) -> Submission:
         others = sorted(other for other in found if HISTORIES.fullmatch(other))
         if not others:
             raise NotTaken("There is no history in it: history.txt is what is graded.")
-        notes.append(f"There is no history.txt; {_plain(others[0])} was taken for it.")
+        notes.append(f"There is no history.txt; {shown(others[0])} was taken for it.")
         found["history.txt"] = found.pop(others[0])
     if len(found["history.txt"]) > MOST_HISTORY_BYTES:
         raise NotTaken(f"The history is larger than {MOST_HISTORY_BYTES >> 20} MiB.")
@@ -187,11 +188,7 @@ def _against_manifest(found: dict[str, bytes]) -> list[str]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ["MANIFEST.json is not as make submit writes it."]
     return [
-        f"{_plain(name)} was changed after make submit packed it."
+        f"{shown(name)} was changed after make submit packed it."
         for name, data in sorted(found.items())
         if name in hashes and hashlib.sha256(data).hexdigest() != hashes[name]
     ]
-
-
-def _plain(name: str) -> str:
-    return "".join(one if one.isprintable() else "?" for one in name[:100])

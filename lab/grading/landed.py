@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import duckdb
@@ -23,6 +22,12 @@ from lab.settings import Settings
 MOST_BYTES = 512 * 2**20
 GENERATION = re.compile(r"(?P<segment>.*/segment=\d+)/(?P<generation>\d+)/[^/]+")
 ATTEMPTS = 5
+NO_ROWS = (
+    "SELECT NULL::VARCHAR AS table_name, NULL::INTEGER AS kafka_partition, NULL::BIGINT AS kafka_offset, "
+    "NULL::VARCHAR AS landed_by, NULL::BLOB AS raw WHERE false"
+)
+RAW = {"raw_event": "encode(raw_event)", "raw_bytes": "raw_bytes"}
+"""The columns in which a table may keep what the topic held, and how that becomes bytes."""
 
 
 @dataclass
@@ -44,12 +49,6 @@ class Landed:
 
     def value(self, sql: str, *values: object) -> Any:
         return self.ask(sql, *values)[0][0]
-
-    def __enter__(self) -> Landed:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.database.close()
 
 
 def read(settings: Settings, tables: Mapping[str, Table], topic: list[Record]) -> Landed:
@@ -98,42 +97,30 @@ def shown(there: list[File], root: str, tables: Mapping[str, Table]) -> dict[str
 
 
 def _load(settings: Settings, shown: Mapping[str, list[File]], folder: Path) -> Landed:
+    """The rows of these files, each table's in a table of its own, and `rows` over all. Raises Unreachable."""
     size = sum(file.size for some in shown.values() for file in some)
     if size > MOST_BYTES:
         raise Unreachable(f"more than {MOST_BYTES >> 20} MiB have landed: that is not looked at")
     database = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False, "memory_limit": "1GB"})
-    landed = Landed(database, dict(shown))
-    unions = []
+    unions = [NO_ROWS]
     for number, (name, some) in enumerate(sorted(shown.items())):
         paths = []
         for index, file in enumerate(some):
             path = folder / f"{number}-{index}.parquet"
             path.write_bytes(wire.content(settings, file))
             paths.append(str(path))
-        quoted = name.replace('"', '""')
+        table = '"' + name.replace('"', '""') + '"'
         try:
-            database.execute(f'CREATE TABLE "{quoted}" AS SELECT * FROM read_parquet(?, union_by_name = true)', [paths])
+            database.execute(f"CREATE TABLE {table} AS SELECT * FROM read_parquet(?, union_by_name = true)", [paths])
         except duckdb.Error as error:
             database.close()
             raise Unreachable(f"The files of {name} are no parquet that can be read: {str(error)[:200]}") from error
-        columns = {row[0] for row in database.execute(f'DESCRIBE "{quoted}"').fetchall()}
+        columns = {row[0] for row in database.execute(f"DESCRIBE {table}").fetchall()}
         if {"kafka_partition", "kafka_offset"} <= columns:
             by = "landed_by" if "landed_by" in columns else "NULL"
-            raw = (
-                "encode(raw_event)"
-                if "raw_event" in columns
-                else "raw_bytes"
-                if "raw_bytes" in columns
-                else "NULL::BLOB"
-            )
-            quoted_name = name.replace("'", "''")
-            unions.append(
-                f"SELECT '{quoted_name}' AS table_name, kafka_partition::INTEGER AS kafka_partition, "
-                f'kafka_offset::BIGINT AS kafka_offset, {by}::VARCHAR AS landed_by, {raw} AS raw FROM "{quoted}"'
-            )
-    empty = (
-        "SELECT NULL::VARCHAR AS table_name, NULL::INTEGER AS kafka_partition, NULL::BIGINT AS kafka_offset, "
-        "NULL::VARCHAR AS landed_by, NULL::BLOB AS raw WHERE false"
-    )
-    database.execute(f"CREATE VIEW rows AS {' UNION ALL '.join([empty, *unions])}")
-    return landed
+            raw = next((sql for column, sql in RAW.items() if column in columns), "NULL")
+            text = "'" + name.replace("'", "''") + "'"
+            place = "kafka_partition::INTEGER, kafka_offset::BIGINT"
+            unions.append(f"SELECT {text}, {place}, {by}::VARCHAR, {raw} FROM {table}")
+    database.execute(f"CREATE VIEW rows AS {' UNION ALL '.join(unions)}")
+    return Landed(database, dict(shown))

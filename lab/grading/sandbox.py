@@ -8,6 +8,7 @@ and ports of its own, limits and time, but this person's files and network; subm
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -70,6 +71,7 @@ def tier() -> str:
     return PROCESS if why_not() else BUBBLEWRAP
 
 
+@functools.cache
 def why_not() -> str:
     """Why bubblewrap cannot be used here; empty where it can, within itself too."""
     if not sys.platform.startswith("linux"):

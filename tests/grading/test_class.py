@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
+from lab.errors import LabError
+from lab.grading import course, rubric
 from lab.grading.checks import CHECKS
+from lab.grading.grade import Graded
+from lab.grading.intake import Submission, take
 from lab.history.plan import plan
 from lab.settings import ROOT, Settings
 from tests.integration.test_grading import CLASS, DEPENDENTS, EXPECTED, points
@@ -31,6 +37,33 @@ def test_what_a_step_costs_are_the_checks_that_need_it() -> None:
     for step, lost in DEPENDENTS.items():
         own = {one.name for one in CHECKS.values() if one.step == step}
         assert lost == set().union(*map(needing, own)), step
+
+
+def test_engines_that_fail_one_submission_are_renewed_for_the_next(tmp_path: Path) -> None:
+    """With a grader whose engines cannot be emptied once."""
+
+    class Failing:
+        def __init__(self) -> None:
+            self.work, self.rubric, self.engines, self.renewed = tmp_path / "work", rubric.read(set(CHECKS)), self, 0
+
+        def empty(self) -> None:
+            if not self.renewed:
+                raise LabError("They are full.", "make grade")
+
+        def renew(self) -> None:
+            self.renewed += 1
+
+        def take(self, source: Path, name: str) -> Submission:
+            return take(source, self.work / "taken", name)
+
+        def grade(self, submission: Submission) -> Graded:
+            return Graded(submission.name, 100, trouble="graded")
+
+    grader, out = Failing(), tmp_path / "out"
+    lines = course.grade(grader, CLASS, out, lambda line: None)  # type: ignore[arg-type]
+    assert [one.line["trouble"] for one in lines] == ["The grader failed: They are full.", *["graded"] * 4]
+    assert grader.renewed == 1
+    assert "They are full" in json.loads((out / "anvil" / "results.json").read_text())["output"]
 
 
 def test_each_of_the_class_has_a_plan_without_a_refusal() -> None:

@@ -20,8 +20,8 @@ import pytest
 
 from lab.grading import render
 from lab.grading.grade import Grader, one
-from lab.history.known import KNOWN, SQL
-from lab.history.plan import Plan, plan_of
+from lab.history.known import KNOWN
+from lab.history.plan import REPLAYED, Plan, Planned, plan_of
 from lab.history.read import Typed
 from lab.settings import ROOT, Settings
 
@@ -128,8 +128,6 @@ def test_an_injection_in_any_position_comes_to_nothing_else_that_runs(payload: s
 
 
 def test_the_oracle_sees_what_is_not_harmless() -> None:
-    from lab.history.plan import REPLAYED, Planned
-
     for argv in (
         ("sh", "-c", "x"),
         ("ab", "http://example.org/"),
@@ -138,7 +136,6 @@ def test_the_oracle_sees_what_is_not_harmless() -> None:
     ):
         with pytest.raises(AssertionError):
             harmless(Plan((Planned(1, "", REPLAYED, argv=argv),)))
-    assert SQL.match("select")
 
 
 # --- whole submissions ---

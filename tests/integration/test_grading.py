@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.grading import sandbox
+from lab.grading import rubric, sandbox
 from lab.grading.checks import CHECKS
 from lab.history.plan import plan_of, steps_of
 from lab.history.read import Typed
@@ -46,8 +46,6 @@ SHORT = ("anvil", "ember")
 
 
 def points(lost: dict[str, float]) -> dict[str, float]:
-    from lab.grading import rubric
-
     return {**rubric.read(set(CHECKS)).points, **lost}
 
 
