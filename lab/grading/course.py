@@ -17,7 +17,7 @@ from lab import atomic
 from lab.errors import LabError
 from lab.grading import render
 from lab.grading.checks import CHECKS
-from lab.grading.grade import Graded, Grader, one
+from lab.grading.grade import Graded, Grader, one, ungraded
 from lab.grading.intake import NotTaken, take
 
 SUMMARY, REMEMBERED = "summary.csv", "graded.json"
@@ -33,14 +33,13 @@ class Line:
 
 
 def submissions(folder: Path) -> list[Path]:
-    """The submissions in a folder: each folder and each archive in it. Raises LabError where there is none."""
+    """The submissions in a folder: all that is in it, for what cannot be taken gets a line that says so.
+
+    Raises LabError where there is none.
+    """
     if not folder.is_dir():
         raise LabError(f"There is no folder {folder}.", "make grade SUBMISSIONS=folder")
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and not path.is_symlink() and (path.is_dir() or path.suffix == ".zip")
-    )
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if not found:
         raise LabError(f"{folder} holds no submission: a folder or an archive for each.", "ls")
     return found
@@ -48,7 +47,7 @@ def submissions(folder: Path) -> list[Path]:
 
 def slug(name: str, taken: set[str]) -> str:
     """A folder's name for the grade of a submission of this name; another one for each."""
-    safe = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._")[:80] or "submission"
+    safe = re.sub(r"[^\w.-]+", "_", name).strip("._")[:80] or "submission"
     unique, number = safe, 2
     while unique.casefold() in taken:
         unique, number = f"{safe}_{number}", number + 1
@@ -61,14 +60,14 @@ def grade(grader: Grader, folder: Path, out: Path, told: Callable[[Line], None])
     lines: list[Line] = []
     taken: set[str] = set()
     for path in submissions(folder):
-        own = out / slug(path.stem if path.suffix == ".zip" else path.name, taken)
+        own = out / slug(path.name, taken)
         digest = _digest(grader, path)
         known = _known(own, digest)
         if known is not None:
             line = Line(known, again=True)
         else:
             graded = _graded(grader, path, own)
-            line = Line(_line(graded))
+            line = Line(_line(graded, own.name))
             if graded.results:
                 atomic.write_json(own / REMEMBERED, {"of": digest, "line": line.line})
         lines.append(line)
@@ -79,6 +78,10 @@ def grade(grader: Grader, folder: Path, out: Path, told: Callable[[Line], None])
 
 def _graded(grader: Grader, path: Path, own: Path) -> Graded:
     """The grade of one, on engines that are empty. Where the grader fails, the next one gets new engines."""
+    if path.is_file() and path.suffix.lower() != ".zip":
+        graded = ungraded(path.name, "It is neither a folder nor a zip archive.")
+        render.write(graded, own)
+        return graded
     try:
         grader.engines.empty()
         return one(grader, path, path.name, None, partial(render.write, folder=own))
@@ -90,10 +93,11 @@ def _graded(grader: Grader, path: Path, own: Path) -> Graded:
         return graded
 
 
-def _line(graded: Graded) -> dict[str, Any]:
+def _line(graded: Graded, folder: str) -> dict[str, Any]:
     points = {result.check.name: result.points for result in graded.results}
     return {
         "submission": render.plain(graded.name, 100),
+        "folder": folder,
         "score": graded.score,
         **{name: points.get(name, "") for name in CHECKS},
         "trouble": render.plain(graded.trouble, 200),

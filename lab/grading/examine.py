@@ -77,6 +77,8 @@ class Evidence:
     before: Seen | None = None
     after: Seen | None = None
     secret: Secret | None = None
+    untried: str = ""
+    """Why the submitted pipeline was not run, where one was and the released one ran in its place."""
     unseen: dict[str, str] = field(default_factory=dict)
     """Why something could not be looked at: by `before`, `after` and `secret`."""
 

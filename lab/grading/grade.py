@@ -90,18 +90,17 @@ class Grader:
         pipeline = submission.pipeline(self.work / "pipeline")
         if pipeline is not None:
             graded.notes.append(f"Of lab/pipeline was handed in, and differs: {', '.join(submission.changed[:10])}.")
+        untried = ""
         if pipeline is not None and graded.tier == sandbox.PROCESS:
             pipeline = None
-            graded.notes.append(
-                "That was not run, for submitted code runs in bubblewrap only; the released pipeline ran instead. "
-                f"The reason: {sandbox.why_not()}."
-            )
+            untried = f"the submitted pipeline was not run, for that is done in bubblewrap only: {sandbox.why_not()}"
+            graded.notes.append(f"{untried[0].upper()}{untried[1:]}.")
         shutil.rmtree(self.work / "replay", ignore_errors=True)
         with ExitStack() as stack:
             replayed = stack.enter_context(
                 replaying(submission, pipeline, self.engines, self.work, self.rubric.replay_seconds, self.progress)
             )
-            evidence = Evidence(self.settings, self.rubric, submission, replayed)
+            evidence = Evidence(self.settings, self.rubric, submission, replayed, untried=untried)
             examine(evidence, stack, self.progress)
             graded.results = checks.results(evidence)
         graded.plan, graded.ran = replayed.plan, replayed.ran

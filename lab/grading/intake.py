@@ -13,7 +13,7 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -29,6 +29,10 @@ WANTED = re.compile(rf"history\.txt|report\.md|journal\.jsonl|MANIFEST\.json|(?:
 """The names of the files that are looked at. Others are left where they are."""
 HISTORIES = re.compile(r".*history.*(?:\.txt)?", re.IGNORECASE)
 """Names that a history may go by where there is no `history.txt`."""
+
+OTHER_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".7z", ".rar", ".gz")
+NOISE = re.compile(r"(?:.*/)?(?:__MACOSX|\._[^/]*|\.DS_Store)(?:/.*)?")
+"""What a Mac puts into an archive beside the files."""
 
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile, zipfile.LargeZipFile)
 """What reading a file or an archive can raise."""
@@ -85,7 +89,7 @@ def take(source: Path, folder: Path, name: str | None = None) -> Submission:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        found = dict(_of_archive(source) if source.is_file() and zipfile.is_zipfile(source) else _of_files(source))
+        found = dict(_of_archive(source) if _is_archive(source) else _of_files(source))
     except UNREADABLE as error:
         raise NotTaken(f"It cannot be read: {error}") from error
     notes = []
@@ -110,6 +114,21 @@ def take(source: Path, folder: Path, name: str | None = None) -> Submission:
     return Submission(name or source.name, folder, digest.hexdigest(), tuple(notes))
 
 
+def _is_archive(source: Path) -> bool:
+    """Raises NotTaken for an archive that is damaged, or of another kind than zip."""
+    if not source.is_file() or source.is_symlink():
+        return False
+    if zipfile.is_zipfile(source):
+        return True
+    with source.open("rb") as file:
+        begins = file.read(4)
+    if source.suffix.lower() == ".zip" or begins == b"PK\x03\x04":
+        raise NotTaken("The zip archive is damaged, or was cut off.")
+    if "".join(source.suffixes[-2:]).lower().endswith(OTHER_ARCHIVES):
+        raise NotTaken("It is an archive of another kind than zip.")
+    return False
+
+
 def _wanted(inside: str) -> bool:
     return bool(WANTED.fullmatch(inside) or ("/" not in inside and HISTORIES.fullmatch(inside)))
 
@@ -119,7 +138,7 @@ def _of_files(source: Path) -> Iterator[tuple[str, bytes]]:
     if source.is_symlink() or not source.exists():
         raise NotTaken("It is not there." if not source.exists() else "It is a link.")
     alone = source.is_file()
-    root = source.parent if alone else source
+    root = source.parent if alone else _root(source)
     if alone:
         yield "history.txt", _read(source)
     total = count = 0
@@ -139,6 +158,22 @@ def _of_files(source: Path) -> Iterator[tuple[str, bytes]]:
             yield inside, _read(path)
 
 
+def _root(folder: Path) -> Path:
+    """Where in a folder the submission proper is: where its history.txt lies, the outermost of them."""
+    here = [folder]
+    for _ in range(4):
+        for path in here:
+            if (path / "history.txt").is_file():
+                return path
+        here = [
+            inside
+            for path in here
+            for inside in sorted(path.iterdir())
+            if inside.is_dir() and not inside.is_symlink() and not inside.name.startswith((".", "__MACOSX"))
+        ][:MOST_FILES]
+    return folder
+
+
 def _read(path: Path) -> bytes:
     if path.lstat().st_size > MOST_BYTES:
         raise NotTaken(f"It is larger than {MOST_BYTES >> 20} MiB.")
@@ -152,7 +187,8 @@ def _of_archive(source: Path) -> Iterator[tuple[str, bytes]]:
         members = archive.infolist()
         if len(members) > MOST_FILES * 10:
             raise NotTaken(f"The archive holds more than {MOST_FILES * 10:,} files.")
-        top = _common_folder([member.filename for member in members])
+        members = [member for member in members if not NOISE.fullmatch(member.filename)]
+        top = _top([member.filename for member in members])
         for member in members:
             inside = member.filename.removeprefix(top)
             parts = PurePosixPath(inside).parts
@@ -170,8 +206,12 @@ def _of_archive(source: Path) -> Iterator[tuple[str, bytes]]:
             yield inside, data
 
 
-def _common_folder(names: list[str]) -> str:
-    """The one folder that everything in an archive is in; empty where there is none, or where it holds `lab` itself."""
+def _top(names: Iterable[str]) -> str:
+    """The folder, with a slash, that the submission proper is in: where its history.txt lies, the outermost of them."""
+    names = list(names)
+    histories = [name for name in names if PurePosixPath(name).name == "history.txt"]
+    if histories:
+        return min(histories, key=lambda name: (name.count("/"), name)).removesuffix("history.txt")
     tops = {name.partition("/")[0] for name in names}
     if len(tops) != 1 or any("/" not in name for name in names) or tops == {"lab"}:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from lab.grading.grade import Graded
 from lab.history.plan import IGNORED, REFUSED, REPLAYED, TRANSLATED, shown
 
 MOST_LINES = 400
-"""Of a history, in a grade; what was not run comes first."""
+"""Of a history, in a grade; where there are more, those that were ignored are left out first."""
 
 
 def rows(graded: Graded) -> list[tuple[object, ...]]:
@@ -108,11 +109,18 @@ def _lines(graded: Graded, cell: Any) -> str:
                 became = told.why if told else "not run"
         else:
             became = planned.why
-        here = " ".join(planned.argv) if planned.fate == TRANSLATED else ""
+        here = "" if shlex.join(planned.argv) == planned.typed else shlex.join(planned.argv)
         lines.append((planned.line, planned.fate, cell(plain(planned.typed, 80)), cell(plain(here, 80)), cell(became)))
-    lines.sort(key=lambda line: ((REFUSED, REPLAYED, TRANSLATED, IGNORED).index(str(line[1])), line[0]))
     more = f"\n\nand {len(lines) - MOST_LINES:,} lines more" if len(lines) > MOST_LINES else ""
-    return console.as_table(lines[:MOST_LINES], ["line", "fate", "typed", "here", "what became of it"], "pipe") + more
+    chosen = sorted(lines, key=lambda line: (REFUSED, REPLAYED, TRANSLATED, IGNORED).index(str(line[1])))[:MOST_LINES]
+    return (
+        console.as_table(
+            sorted(chosen, key=lambda line: int(str(line[0]))),
+            ["line", "fate", "typed", "here", "what became of it"],
+            "pipe",
+        )
+        + more
+    )
 
 
 def _said(one: Result) -> str:
@@ -167,7 +175,7 @@ def summary(graded: Iterable[dict[str, Any]], names: Iterable[str]) -> str:
     """A class as CSV: a line for each submission, with its points for each check."""
     text = io.StringIO()
     names = list(names)
-    writer = csv.DictWriter(text, ["submission", "score", *names, "trouble"], lineterminator="\n")
+    writer = csv.DictWriter(text, ["submission", "folder", "score", *names, "trouble"], lineterminator="\n")
     writer.writeheader()
     for one in graded:
         # A spreadsheet takes a cell that begins so for a formula.

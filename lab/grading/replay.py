@@ -219,6 +219,6 @@ def requests_of(planned: Planned) -> int:
     argv = planned.argv
     if argv[0] == "ab":
         return int(argv[argv.index("-n") + 1])
-    if argv[:2] == ("make", "traffic"):
+    if argv[:2] == ("make", "traffic") and not any(word.startswith("WEEK=") for word in argv):
         return next((int(word[2:]) for word in argv if word.startswith("N=")), 100)
-    return 1  # a step of the lab: it sends what it sends
+    return 1  # a step of the lab, or a week of the simulation: it sends what it sends

@@ -14,6 +14,7 @@ import os
 import queue
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -44,8 +45,10 @@ MORE_SECONDS = 45.0
 """What a runner has on top of a command's own time limit, until it is taken for dead."""
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix")
-HIDDEN = (".git", ".lab", "grade", "history.txt", "report.md", "submission.zip")
-"""What is in the checkout and not in a sandbox's view of it."""
+CHECKOUT = ("lab", "scripts", ".venv", "Makefile", "requirements.lock")
+"""What of the checkout is in a sandbox's view: what a step of the lab needs."""
+RUNNER = ("__init__.py", "runner.py")
+"""What of the grader is in it."""
 
 
 class Died(Exception):
@@ -251,29 +254,45 @@ class Sandbox:
     def _view(self, pipeline: Path | None) -> list[str]:
         view = ["bwrap", "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc", "--unshare-cgroup-try"]
         view += ["--unshare-uts", "--hostname", "localhost", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+        # a grader that runs as root would leave root's capabilities in there, and with them what is mounted read-only
+        # can be mounted anew
+        view += ["--cap-drop", "ALL"]
         for path in map(Path, SYSTEM):
             if path.is_symlink():
                 view += ["--symlink", str(path.readlink()), str(path)]
             elif path.exists():
                 view += ["--ro-bind", str(path), str(path)]
-        if os.access("/etc/shadow", os.R_OK):
-            view += ["--ro-bind", "/dev/null", "/etc/shadow"]
+        for path in map(Path, ("/etc", "/opt")):
+            view += _masked(path)
         toolchain = ROOT / ".lab" / "toolchain.env"
         cache = Path(self.environment["LAB_CACHE"])
         homes = [Path(sys.base_prefix), Path(read_env_file(toolchain).get("JAVA_HOME", "/usr"))]
         for path in {one for home in homes for one in (home, home.resolve())}:
             if not str(path).startswith("/usr"):
                 view += ["--ro-bind", str(path), str(path)]
-        view += ["--ro-bind", str(ROOT), str(ROOT)]
-        for path in (ROOT / name for name in HIDDEN):
-            if path.is_dir():
-                view += ["--tmpfs", str(path)]
-            elif path.exists():
-                view += ["--ro-bind", "/dev/null", str(path)]
+        grading = ROOT / "lab" / "grading"
+        view += [part for name in CHECKOUT for part in ("--ro-bind", str(ROOT / name), str(ROOT / name))]
+        view += ["--tmpfs", str(grading)]
+        view += [part for name in RUNNER for part in ("--ro-bind", str(grading / name), str(grading / name))]
         view += ["--ro-bind", str(toolchain), str(toolchain), "--ro-bind", str(cache), str(cache)]
         if pipeline is not None:
             view += ["--ro-bind", str(pipeline), str(ROOT / "lab" / "pipeline")]
         return [*view, "--bind", str(self.folder), str(self.folder), "--chdir", str(ROOT), "--"]
+
+
+def _masked(folder: Path) -> list[str]:
+    """What puts nothing in the place of all below `folder` that only its owner may read, who may be who grades."""
+    view: list[str] = []
+    for here, folders, files in os.walk(folder):
+        for name in list(folders):
+            path = Path(here, name)
+            if not path.is_symlink() and not path.stat().st_mode & stat.S_IXOTH:
+                view += ["--tmpfs", str(path)]
+                folders.remove(name)
+        for path in (Path(here, name) for name in files):
+            if path.is_file() and not path.is_symlink() and not path.stat().st_mode & stat.S_IROTH:
+                view += ["--ro-bind", "/dev/null", str(path)]
+    return view
 
 
 def home_in(folder: Path) -> Path:

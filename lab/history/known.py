@@ -27,6 +27,10 @@ class Refused(Exception):
     """A command that is not run, and why."""
 
 
+EMPTIES = "it empties everything: the stack begins anew after it"
+"""Why a line is ignored after which nothing is left of what the lines before it did."""
+
+
 class Ignored(Exception):
     """A command that changes nothing that is looked at, and why it is left out."""
 
@@ -98,6 +102,8 @@ def compose(settings: Settings, program: str, arguments: list[str]) -> Meaning:
     verb = compose_verb(words)
     if verb is not None and words[verb : verb + 1] in (["up"], ["start"], ["restart"]):
         return Meaning(("make", "step-1"), 1, "the stack in containers")
+    if verb is not None and words[verb : verb + 1] == ["down"]:
+        raise Ignored(EMPTIES)
     raise Ignored("containers are looked after by step 1")
 
 
@@ -353,7 +359,12 @@ def hive(settings: Settings, program: str, arguments: list[str]) -> Meaning:
 
 SQL = re.compile(r"(?:select|with|show|describe|desc|create|insert|drop|alter|use|explain)\Z", re.IGNORECASE)
 ASKS = re.compile(r"(?:select|with|show|describe|desc|values|explain(?!\s+analyze))\b", re.IGNORECASE)
-MAKES = re.compile(r"create\b", re.IGNORECASE)
+MAKES = re.compile(
+    r"create\b.*\btable\b.*\b(?:location|external_location)\b|create\s+external\s+table\b"
+    r"|create\s+(?:or\s+replace\s+)?view\b.*\bfrom\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What makes a table over files that have landed; any other would hold what the pipeline has not brought."""
 TOKENS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(--[^\n]*|/\*.*?\*/)|(;)|.", re.DOTALL)
 
 
@@ -385,7 +396,7 @@ def presto(settings: Settings, program: str, arguments: list[str]) -> list[Meani
     asked = [one for one in statements(found.execute) if not re.match(r"use\b", one, re.IGNORECASE)]
     for one in asked:
         if not (ASKS.match(one) or MAKES.match(one)):
-            raise Refused(f"it neither asks nor makes a table: {one[:40]}")
+            raise Refused(f"it neither asks, nor makes a table over the landed files: {one[:40]}")
     meant: list[Meaning] = []
     if any(map(MAKES.match, asked)):
         meant.append(Meaning(("make", "step-7"), 7, habit))
@@ -411,10 +422,11 @@ def spark_sql(settings: Settings, program: str, arguments: list[str]) -> Meaning
 
 # --- the lab's own make ---
 
+MOST_WEEKS = 10
 TARGETS = {f"step-{number}": number for number in range(1, 9)}
 LOOKS = re.compile(
-    r"status|logs|check|help|watch|doctor|ledger|shell|plan|submit|report|setup|drill(-[a-z-]+)?|stop|clean|distclean"
-    r"|test|lint|bench|lock"
+    r"status|logs|check|help|watch|doctor|ledger|shell|plan|submit|report(-check)?|setup|drill(-[a-z-]+)?|stop"
+    r"|grade|autograder|land-quarantine|test|lint|bench|lock"
 )
 
 
@@ -425,13 +437,15 @@ def make(settings: Settings, program: str, arguments: list[str]) -> Meaning:
         if word.startswith("-") and word not in ("-s", "--silent"):
             raise Refused(f"an option of make: {word}")
     targets = [word for word in arguments if "=" not in word and not word.startswith("-")]
+    if {"clean", "distclean"} & set(targets):
+        raise Ignored(EMPTIES)
     if targets and all(map(LOOKS.fullmatch, targets)):
         raise Ignored("it looks at the lab, or tidies up: not needed here")
     given: dict[str, float] = {}
     for one in (word for word in arguments if "=" in word):
-        match = re.fullmatch(r"(N|EVERY|SEED)=(\d{1,6}(?:\.\d)?)", one)
+        match = re.fullmatch(r"(N|EVERY|SEED|WEEK)=(\d{1,6}(?:\.\d)?)", one)
         if match is None:
-            raise Refused(f"a variable that is not one of the lab's: {one}")
+            raise Refused(f"a variable that is not one of the lab's, or a value that is too large: {one}")
         given[match[1]] = float(match[2])
     if not targets or targets == ["lab"]:
         return Meaning(("make", "lab"))
@@ -439,6 +453,8 @@ def make(settings: Settings, program: str, arguments: list[str]) -> Meaning:
         requests = int(given.get("N", 100))
         if given.get("EVERY", 0) > 10:
             raise Refused("bursts more than ten seconds apart")
+        if not 0 < given.get("WEEK", 1) <= MOST_WEEKS:
+            raise Refused(f"a week of the simulation is 1 to {MOST_WEEKS}")
         variables = [word for word in arguments if "=" in word]
         return Meaning(("make", "traffic", *variables), 4, requests=requests)
     if all(target in TARGETS for target in targets):

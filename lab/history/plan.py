@@ -44,6 +44,8 @@ FILTERS = frozenset(
 """What a command's output may be piped into: it changes nothing but what was seen."""
 MOST_PLANNED = 200_000
 """That a whole history may come to, with its loops."""
+WHOLE = 2_000
+"""The width of a text that is shown where no terminal cuts it off."""
 MOST_SCRIPT_BYTES = 2**20
 MOST_CALLS = 1000
 """Of scripts, in a whole history."""
@@ -120,7 +122,22 @@ def plan_of(settings: Settings, typed: Iterable[Typed], folder: Path | None = No
                 Planned(one.line, one.text, REFUSED, f"here and after it: {MOST_PLANNED:,} commands are enough")
             )
             break
-    return Plan(tuple(planned), last_at)
+    return Plan(tuple(_begun_anew(planned)), last_at)
+
+
+def _begun_anew(planned: list[Planned]) -> list[Planned]:
+    """The same without what stands before a line that empties everything, where all its steps are taken again."""
+    for at in range(len(planned) - 1, 0, -1):
+        if planned[at].why != known.EMPTIES:
+            continue
+        before, after = ({step for one in part for step in steps_of(one)} for part in (planned[:at], planned[at:]))
+        if before <= after:
+            why = f"line {planned[at].line} empties everything, and what is done is done again after it"
+            return [
+                replace(one, fate=IGNORED, why=why, argv=(), step=None) if steps_of(one) else one
+                for one in planned[:at]
+            ] + planned[at:]
+    return planned
 
 
 @dataclass
@@ -309,7 +326,7 @@ def _is_rubbish(text: str) -> bool:
 
 
 def _typed(command: Command) -> str:
-    return " ".join(word.text for word in command.words)
+    return shlex.join(word.text for word in command.words)
 
 
 def shown(text: str, width: int = 90) -> str:
@@ -323,21 +340,24 @@ def shown(text: str, width: int = 90) -> str:
 
 def show(of: Plan, source: str) -> None:
     """Print each command's fate, and what is there for each step."""
+    typed, said = (60, 80) if console.out.is_terminal else (WHOLE, WHOLE)
     console.table(
-        [(one.line, one.fate, shown(one.typed, 60), shown(_said(one), 80)) for one in of.commands],
+        [(one.line, one.fate, shown(one.typed, typed), shown(_said(one), said)) for one in of.commands],
         ["line", "fate", "typed", "here"],
     )
     console.say()
     console.table(
-        [
-            (step, what, ", ".join(str(one.line) for one in of.of_step(step)[:8]) or "missing")
-            for step, what in STEPS.items()
-        ],
+        [(step, what, _lines(of.of_step(step)) or "missing") for step, what in STEPS.items()],
         ["step", "what", "lines"],
     )
     counts = of.counts()
     told = ", ".join(f"{counts[fate]} {fate}" for fate in (REPLAYED, TRANSLATED, IGNORED, REFUSED))
     console.say(f"\n{source}: {told}.")
+
+
+def _lines(planned: Sequence[Planned]) -> str:
+    """The first few lines at which these stand."""
+    return ", ".join(str(one.line) for one in planned[:8]) + (" …" if len(planned) > 8 else "")
 
 
 def _said(planned: Planned) -> str:

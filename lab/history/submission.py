@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +44,8 @@ def pack(settings: Settings, folder: Path = ROOT, archive: Path | None = None) -
     """
     if not settings.history.is_file():
         raise LabError(f"There is no history to hand in: {settings.history} is not there.", "make")
+    if not (settings.home / "journal.jsonl").is_file() and _as_released(settings.history):
+        raise LabError("Nothing has run here yet: the history and the report are those that the lab came with.", "make")
     found = dict(_files(settings, folder))
     size = sum(path.stat().st_size for path in found.values())
     if size > MOST_BYTES:
@@ -64,6 +68,16 @@ def pack(settings: Settings, folder: Path = ROOT, archive: Path | None = None) -
         beside.unlink(missing_ok=True)
     wanted = ("history.txt", "journal.jsonl", "report.md")
     return Packed(archive, files, [one for one in wanted if one not in files])
+
+
+def _as_released(history: Path) -> bool:
+    """Whether git knows this history, and nothing in it was changed."""
+    if shutil.which("git") is None:
+        return False
+    asked = ["git", "-C", str(history.parent), "status", "--porcelain", "--", history.name]
+    known = ["git", "-C", str(history.parent), "ls-files", "--error-unmatch", "--", history.name]
+    answers = [subprocess.run(argv, capture_output=True, timeout=30, check=False) for argv in (known, asked)]
+    return all(one.returncode == 0 for one in answers) and not answers[1].stdout
 
 
 def _files(settings: Settings, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -266,11 +266,14 @@ def test_gradescope_reads_its_format(tmp_path: Path) -> None:
 
 
 def test_a_class_s_table_holds_no_formula(tmp_path: Path) -> None:
-    lines = [{"submission": "=cmd()", "score": 3.0, "topic": "", "trouble": "@x"}, {"submission": "b", "score": 0.0}]
+    lines = [
+        {"submission": "=cmd()", "folder": "cmd", "score": 3.0, "topic": "", "trouble": "@x"},
+        {"submission": "b", "folder": "b", "score": 0.0},
+    ]
     assert render.summary(lines, ["topic"]).splitlines() == [
-        "submission,score,topic,trouble",
-        "'=cmd(),3.0,,'@x",
-        "b,0.0,,",
+        "submission,folder,score,topic,trouble",
+        "'=cmd(),cmd,3.0,,'@x",
+        "b,b,0.0,,",
     ]
 
 
@@ -293,3 +296,20 @@ def test_of_a_segment_the_newest_generation_is_looked_at_and_what_the_metastore_
     assert landed.shown([old, new, staged, loose], root, {}) == {"guilds": [new, loose]}
     named = Table("guilds", (), f"{root}/guilds", (f"{root}/guilds/day=1/segment=0/9",))
     assert landed.shown([old, new, staged], root, {"guilds": named}) == {"guilds": [old]}
+
+
+def test_what_a_pipeline_would_have_to_show_that_was_not_run_could_not_be_checked(tmp_path: Path) -> None:
+    evidence = World().evidence(tmp_path)
+    evidence.untried = "the submitted pipeline was not run"
+    found = {one.check.name: one for one in checks.results(evidence)}
+    assert found["api"].status == UNCHECKED
+    assert "where bubblewrap is" in found["api"].finding.hint
+    assert all(one.status != PASSED for one in found.values() if one.check.of_code)
+    assert found["topic"].status == PASSED
+
+
+def test_queries_about_empty_tables_are_worth_nothing(tmp_path: Path) -> None:
+    world = World()
+    world.rows = []
+    asked = {one.check.name: one for one in checks.results(world.evidence(tmp_path))}["queries"]
+    assert (asked.points, asked.finding.actual) == (0, "all tables are empty")

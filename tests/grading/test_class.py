@@ -73,3 +73,16 @@ def test_each_of_the_class_has_a_plan_without_a_refusal() -> None:
         refused = [one for one in made.commands if one.fate == "refused"]
         assert not refused, folder.name
     assert plan(settings, CLASS / "anvil" / "history.txt").missing() == []
+
+
+def test_nothing_in_a_class_s_folder_is_passed_over_in_silence(tmp_path: Path) -> None:
+    for name in ("a.ZIP", "b.tar.gz", "c.txt", ".hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "e").symlink_to(tmp_path / "d")
+    assert [path.name for path in course.submissions(tmp_path)] == ["a.ZIP", "b.tar.gz", "c.txt", "d", "e"]
+
+
+def test_names_in_any_script_keep_their_folders() -> None:
+    taken: set[str] = set()
+    assert [course.slug(name, taken) for name in ("王", "李.zip", "a b")] == ["王", "李.zip", "a_b"]

@@ -176,3 +176,32 @@ def test_rubbish_is_no_archive_and_no_traceback(tmp_path: Path) -> None:
         source.write_bytes(good.getvalue()[cut:])
         with contextlib.suppress(NotTaken):
             take(source, tmp_path / "taken")
+
+
+@pytest.mark.parametrize(
+    "inside", ["project 3/", "project 3/deep/", "a/"], ids=["one folder", "a folder in a folder", "beside a Mac's own"]
+)
+def test_an_archive_of_a_folder_is_taken_with_or_without_what_a_mac_adds(tmp_path: Path, inside: str) -> None:
+    files = {f"{inside}history.txt": b"make\n", f"{inside}report.md": b"# x\n", "__MACOSX/a/._history.txt": b"\0"}
+    taken = take(archive(tmp_path, {**files, f"{inside}.DS_Store": b"x"}), tmp_path / "taken")
+    assert names(taken.folder) == {"history.txt", "report.md"}
+    assert taken.notes == ()
+
+
+def test_a_folder_in_a_folder_is_taken(tmp_path: Path) -> None:
+    made = folder(tmp_path, a__b__history_dot_txt="make\n", a__b__report_dot_md="x", a__history_old="no")
+    assert names(take(made, tmp_path / "taken").folder) == {"history.txt", "report.md"}
+
+
+@pytest.mark.parametrize("name", ["handed in.zip", "no name of an archive"])
+def test_an_archive_that_was_cut_off_is_called_so(tmp_path: Path, name: str) -> None:
+    whole = archive(tmp_path, {"history.txt": b"make\n" * 1000}).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(NotTaken, match="damaged, or was cut off"):
+        take(tmp_path / name, tmp_path / "taken")
+
+
+def test_an_archive_of_another_kind_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "mine.tar.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(NotTaken, match="another kind than zip"):
+        take(tmp_path / "mine.tar.gz", tmp_path / "taken")

@@ -254,3 +254,44 @@ def test_it_ends_with_the_grader_that_was_killed(tmp_path: Path) -> None:
     while running(mark):
         assert time.monotonic() < deadline
         time.sleep(0.1)  # between two looks
+
+
+@bubblewrap
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "mount -o remount,rw,bind {root}/lab && touch {root}/lab/escaped",
+        "umount {root}/lab/grading && touch {root}/lab/grading/escaped",
+        "umount /etc/shadow && head -c 1 /etc/shadow",
+        "mount -t tmpfs none {root}",
+        "unshare -Urm sh -c 'mount -o remount,rw,bind {root}/lab && touch {root}/lab/escaped'",
+        "chmod u+w {root}/lab && touch {root}/lab/escaped",
+    ],
+)
+def test_whoever_grades_the_view_cannot_be_mounted_anew(closed_box: Sandbox, attempt: str) -> None:
+    """Root's capabilities would let it: a grader may well be root, as in a container of Gradescope's."""
+    done = closed_box.run(["sh", "-c", attempt.format(root=ROOT)], 20)
+    assert done.failed, done.output
+    assert not list((ROOT / "lab").rglob("escaped"))
+    capabilities = closed_box.run(["grep", "CapEff", "/proc/self/status"], 10).output.split()[1]
+    assert int(capabilities, 16) == 0
+
+
+@bubblewrap
+def test_of_the_checkout_it_sees_what_a_step_needs_and_nothing_else(closed_box: Sandbox) -> None:
+    there = closed_box.run(["ls", "-A", str(ROOT)], 10).output.split()
+    assert set(there) == {*sandbox.CHECKOUT, ".lab"}
+    assert set(closed_box.run(["ls", "-A", str(ROOT / "lab" / "grading")], 10).output.split()) == set(sandbox.RUNNER)
+
+
+def test_what_only_its_owner_may_read_is_masked(tmp_path: Path) -> None:
+    for name in ("open", "closed", "shut/in it", "folder/closed too"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch(0o644)
+    (tmp_path / "closed").chmod(0o640)
+    (tmp_path / "folder" / "closed too").chmod(0o600)
+    (tmp_path / "shut").chmod(0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "closed")
+    masked = sandbox._masked(tmp_path)
+    assert masked[:2] == ["--tmpfs", str(tmp_path / "shut")]
+    assert set(masked[4::3]) == {str(tmp_path / "closed"), str(tmp_path / "folder" / "closed too")}

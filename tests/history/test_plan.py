@@ -171,10 +171,11 @@ def test_what_changes_nothing_that_is_looked_at_is_ignored(typed: str) -> None:
         ("hdfs dfs -rm -r /lab", "change HDFS by hand"),
         ("kafka-console-producer --topic events <<< '{}'", "typed by hand"),
         ("echo x | kafkacat -P -b kafka:29092 -t events", "piped into kafkacat"),
-        ("presto --execute 'DROP TABLE purchases'", "neither asks nor makes"),
-        ("presto --execute 'SELECT 1; DROP TABLE purchases'", "neither asks nor makes"),
-        ("presto --execute 'EXPLAIN ANALYZE INSERT INTO purchases SELECT 1'", "neither asks nor makes"),
-        ("presto --execute '/* x */ EXPLAIN \n  ANALYZE VERBOSE SELECT 1'", "neither asks nor makes"),
+        ("presto --execute 'CREATE TABLE purchases AS SELECT 1 AS cost'", "over the landed files"),
+        ("presto --execute 'DROP TABLE purchases'", "neither asks, nor makes"),
+        ("presto --execute 'SELECT 1; DROP TABLE purchases'", "neither asks, nor makes"),
+        ("presto --execute 'EXPLAIN ANALYZE INSERT INTO purchases SELECT 1'", "neither asks, nor makes"),
+        ("presto --execute '/* x */ EXPLAIN \n  ANALYZE VERBOSE SELECT 1'", "neither asks, nor makes"),
         ('spark-sql -e "select 1; !touch /tmp/evil"', "can do more than ask"),
         ("spark-sql -e \"SELECT TRANSFORM('x') USING 'touch /tmp/evil'\"", "can do more than ask"),
         ("make > log clean-evil", "no target"),
@@ -337,3 +338,20 @@ def test_any_text_has_a_plan_and_can_be_shown(text: str) -> None:
     for one in plan_of(LAB, [Typed(text, 1)]).commands:
         assert "\x1b" not in shown(one.typed)
         assert len(shown(one.typed, 60)) <= 60
+
+
+ALL = "".join(f"make step-{number}\n" for number in range(1, 9))
+
+
+@pytest.mark.parametrize("down", ["make stop clean", "make clean", "docker-compose down", "docker compose down -v"])
+def test_what_was_done_before_everything_was_emptied_and_done_again_is_not_replayed(down: str) -> None:
+    lines = planned(f"{ALL}{down}\n{ALL}")
+    first, second = lines[:8], lines[9:]
+    assert {one.fate for one in first} == {IGNORED}
+    assert "line 9 empties everything" in first[0].why
+    assert [one.argv for one in second] == [("make", f"step-{number}") for number in range(1, 9)]
+
+
+def test_what_is_not_done_again_after_everything_was_emptied_is_replayed() -> None:
+    assert sum(one.fate == REPLAYED for one in planned(f"{ALL}make clean\nmake step-1\n")) == 9
+    assert sum(one.fate == REPLAYED for one in planned(f"{ALL}docker-compose down\n")) == 8

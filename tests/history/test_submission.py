@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -77,3 +78,16 @@ def test_what_is_too_large_is_refused_and_leaves_the_last_archive(
     with pytest.raises(LabError, match="is the largest of it"):
         pack(settings, tmp_path)
     assert (tmp_path / "submission.zip").read_bytes() == before
+
+
+def test_a_lab_in_which_nothing_has_run_hands_in_nothing(settings: Settings, tmp_path: Path) -> None:
+    """The history and the report that a checkout comes with are nobody's work."""
+    (tmp_path / "home" / "journal.jsonl").unlink()
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "history.txt"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "as released"], check=True)
+    with pytest.raises(LabError, match="Nothing has run here yet"):
+        pack(settings, tmp_path)
+    settings.history.write_text("#1\nmake step-1\n")
+    assert pack(settings, tmp_path).missing == ["journal.jsonl"]
