@@ -8,6 +8,11 @@ MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 LAB := $(PYTHON) -m lab
 
+# What is given to make (make plan HISTORY=file) goes on in the environment, and a recipe reads it there: a file's name is
+# never read as a piece of a shell's command.
+GIVEN := HISTORY SUBMISSION SUBMISSIONS RESULTS NAME LINES N EVERY SEED WEEK FAULTS
+$(foreach name,$(GIVEN),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
+
 # --- set up ---
 
 .PHONY: setup
@@ -35,19 +40,20 @@ $(STEPS): step-%: setup
 
 # --- the running lab ---
 
-.PHONY: check status logs watch doctor traffic ledger drill land-quarantine shell plan submit grade autograder report
+.PHONY: check status logs watch doctor traffic ledger drill land-quarantine shell plan submit grade autograder report \
+	report-check
 check: setup ## say which steps are done, not yet done or broken
 	@$(LAB) check
 status: setup ## show what runs: pid, port, memory, log
 	@$(LAB) status
 logs: setup ## show the end of each log; NAME=kafka for one, LINES=50 for more
-	@$(LAB) logs --name "$(NAME)" --lines "$(or $(LINES),20)"
+	@$(LAB) logs --name "$$NAME" --lines "$${LINES:-20}"
 watch: setup ## show the counts at each hop and the last events, live
 	@$(LAB) watch
 doctor: setup ## try every path of the lab, and say what to mend
 	@$(LAB) doctor
-traffic: setup ## send traffic: N=100 requests, EVERY=0 seconds a burst, SEED=1
-	@$(LAB) traffic --requests "$(or $(N),100)" --every "$(or $(EVERY),0)" --seed "$(or $(SEED),1)"
+traffic: setup ## send traffic: N=100 requests, EVERY=0 seconds a burst, SEED=1; or WEEK=2, that week of the simulation
+	@$(LAB) traffic $(if $(WEEK),--week "$$WEEK") --requests "$${N:-100}" --every "$${EVERY:-0}" --seed "$${SEED:-1}"
 ledger: setup ## count what was answered, logged, landed and queried, and say where numbers part; JSON=1 for machines
 	@$(LAB) ledger $(if $(JSON),--json)
 drill: setup ## list the drills: faults in a lab of their own, and what becomes of the events
@@ -57,18 +63,20 @@ drill-%: setup ## run one of them: make drill-kafka-kill
 land-quarantine: setup ## land what the quarantine holds and the contract can read by now
 	@$(LAB) land-quarantine
 plan: setup ## say what would become of each line of a history, and run nothing; HISTORY=file for another than history.txt
-	@$(LAB) plan $(if $(HISTORY),"$(HISTORY)")
+	@$(LAB) plan $(if $(HISTORY),"$$HISTORY")
 submit: setup ## pack history, journal, report, scripts and pipeline into submission.zip, with hashes
 	@$(LAB) submit
 grade: setup ## replay a history in isolation and grade what it leaves; HISTORY=file, SUBMISSION=archive, SUBMISSIONS=folder
-	@$(LAB) grade $(if $(HISTORY),--history "$(HISTORY)") $(if $(SUBMISSION),--submission "$(SUBMISSION)") \
-		$(if $(SUBMISSIONS),--submissions "$(SUBMISSIONS)") $(if $(RESULTS),--results "$(RESULTS)")
+	@$(LAB) grade $(if $(HISTORY),--history "$$HISTORY") $(if $(SUBMISSION),--submission "$$SUBMISSION") \
+		$(if $(SUBMISSIONS),--submissions "$$SUBMISSIONS") $(if $(RESULTS),--results "$$RESULTS")
 autograder: setup ## make autograder.zip, the bundle that Gradescope takes
 	@$(LAB) autograder
 shell: setup ## open a bash that knows the engines' commands and records what you type
 	@$(LAB) shell
 report: setup ## render report.md from the running lab
 	@$(LAB) report
+report-check: setup ## make the report again, and say what of report.md is stale or was written by hand
+	@$(LAB) report-check
 
 # --- the end ---
 
@@ -89,7 +97,8 @@ distclean: clean ## remove the downloads too
 
 .PHONY: test lint bench
 test: setup lint ## pass all tests, those on the real engines included; FAULTS=long for every drill and pairs of them
-	@FAULTS="$(FAULTS)" $(PYTHON) -m pytest
+	@scripts/bootstrap browser
+	@$(PYTHON) -m pytest
 bench: setup ## measure against the usual solution and against the limits, in about forty minutes
 	@$(PYTHON) -m benchmarks
 lint: setup ## check format, lint and types

@@ -17,9 +17,6 @@ from lab.settings import LOOPBACK, Settings, shown_path
 from lab.steps import walk
 from lab.steps.context import Evidence, Lab, one_at_a_time
 
-SERVICES = ("api", "stream")
-"""What the steps run beside the engines, in the order in which it is stopped."""
-
 
 @click.group()
 @click.pass_context
@@ -64,8 +61,9 @@ def check(lab: Lab) -> None:
 @click.option("--every", default=0.0, type=click.FloatRange(0, 3600))
 @click.option("--seed", default=1)
 @click.option("--sample", is_flag=True, help="the course's 33 requests instead")
+@click.option("--week", type=click.IntRange(1, 52), help="that week of the simulation instead")
 @click.pass_obj
-def traffic(lab: Lab, requests: int, every: float, seed: int, sample: bool) -> None:
+def traffic(lab: Lab, requests: int, every: float, seed: int, sample: bool, week: int | None) -> None:
     """Send traffic with Apache Bench."""
     from lab.pipeline.traffic import SAMPLE
     from lab.steps import step_4_run_traffic
@@ -74,6 +72,9 @@ def traffic(lab: Lab, requests: int, every: float, seed: int, sample: bool) -> N
     if sample:
         lab.require("api", 3)
         step_4_run_traffic.send(lab, list(SAMPLE))
+    elif week:
+        lab.require("api", 3)
+        step_4_run_traffic.send_week(lab, week)
     else:
         step_4_run_traffic.send_repeatedly(lab, requests, every, seed)
     found = step_4_run_traffic.evidence(lab)
@@ -192,6 +193,20 @@ def report(lab: Lab) -> None:
     render.render(lab.settings)
 
 
+@cli.command("report-check")
+@click.pass_obj
+def report_check(lab: Lab) -> None:
+    """Make the report again, and say what of the one that stands there is stale or was written by hand."""
+    from lab.report import check
+
+    lab.require_engines()
+    found = check.check(lab.settings)
+    if found:
+        console.table([(one.cell or "", one.begins, one.why) for one in found], ["cell", "begins with", "why"])
+        raise LabError(f"{shown_path(lab.settings.report)} is not what a run gives now: see above.", "make report")
+    console.say(f"{shown_path(lab.settings.report)} is, to the byte, what a run gives now.")
+
+
 @cli.command("ledger")
 @click.option("--json", "as_json", is_flag=True, help="for machines")
 @click.pass_obj
@@ -284,7 +299,7 @@ def stop_all(lab: Lab) -> None:
     from lab.engines import stack
 
     begun = time.monotonic()
-    lab.registry.stop(SERVICES)
+    lab.registry.stop(walk.SERVICES)
     stack.stop(lab.settings)
     console.say(f"Nothing of this lab runs any more ({time.monotonic() - begun:.1f} s). make brings it back.")
 
@@ -310,7 +325,7 @@ def closing_screen(lab: Lab, seconds: dict[str, float]) -> None:
     console.say()
     console.table(account.take(settings).rows(), ["hop", "what", "count"])
     console.say()
-    names = [engine.name for engine in stack.engines(settings)] + list(SERVICES)
+    names = [engine.name for engine in stack.engines(settings)] + list(walk.SERVICES)
     memory = sum(stack.resident(settings, names).values())
     rows = [(number, title, f"{taken:.1f}") for number, (title, taken) in enumerate(seconds.items(), start=1)]
     console.table([*rows, ("", "in all", f"{sum(seconds.values()):.1f}")], ["step", "", "seconds"])

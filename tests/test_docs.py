@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,20 @@ def test_no_file_names_a_path_of_one_machine() -> None:
     for name in filter(None, tracked.split("\0")):
         if not name.endswith((".png", ".svg")) and (ROOT / name).exists():
             assert str(ROOT) + "/" not in (ROOT / name).read_text(errors="replace"), name
+
+
+@pytest.mark.parametrize(
+    "name", ["`touch {mark}`.txt", "$(touch {mark}).txt", '"; touch {mark}; ".txt', "a $HOME b.txt"]
+)
+def test_a_file_s_name_is_never_run_by_make(name: str, tmp_path: Path) -> None:
+    mark = tmp_path / "run"
+    written = name.format(mark="run")
+    (tmp_path / written).write_text("ls\n")
+    done = subprocess.run(
+        ["make", "-C", str(ROOT), "plan", f"HISTORY={tmp_path / written}"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert written in done.stdout
+    assert not mark.exists()
+    assert not (ROOT / "run").exists()

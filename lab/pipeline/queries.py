@@ -13,7 +13,7 @@ from pyhive import presto
 from pyhive.exc import DatabaseError
 
 from lab.errors import LabError
-from lab.settings import Settings
+from lab.settings import Settings, shown_path
 
 SQL = Path(__file__).parent / "sql"
 
@@ -48,6 +48,14 @@ def questions() -> list[Question]:
         title, _, sql = path.read_text().partition("\n")
         found.append(Question(path.stem, title.removeprefix("--").strip(), sql.strip().rstrip(";")))
     return found
+
+
+def question(name: str) -> Question:
+    """The question in the file `name`.sql. Raises LabError where there is none."""
+    for one in questions():
+        if one.name == name:
+            return one
+    raise LabError(f"There is no question {name}.", f"ls {shown_path(SQL)}")
 
 
 @contextmanager

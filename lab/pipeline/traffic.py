@@ -12,21 +12,27 @@ from lab.errors import LabError
 from lab.pipeline import catalogue
 
 SAMPLE_SEED = 205
-"""The seed of the mix that step 4 sends after the sample."""
+"""The seed of what the steps send beside the sample."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """The same request, `requests` times, by one player; `known` says whether what it asks for exists."""
+    """The same request, `requests` times, by one player; `known` says whether what it asks for exists.
+
+    `game_time` is the game's clock, where the request says it.
+    """
 
     player: str
     path: str
     requests: int
     known: bool = True
+    game_time: str = ""
 
     def command(self, api: str) -> tuple[str, ...]:
         """The `ab` command. -l: answers differ in length, which `ab` would count as failed otherwise."""
-        return ("ab", "-q", "-l", "-n", str(self.requests), "-H", f"Host: {self.player}", f"{api}{quote(self.path)}")
+        clock = ("-H", f"X-Game-Time: {self.game_time}") if self.game_time else ()
+        player = ("-H", f"Host: {self.player}")
+        return ("ab", "-q", "-l", "-n", str(self.requests), *player, *clock, f"{api}{quote(self.path)}")
 
 
 SAMPLE = (

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import io
 import json
+import platform
 import shlex
 import subprocess
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import psutil
 import requests
 from IPython.display import Markdown, display
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
+from lab import atomic
 from lab.errors import LabError
 from lab.ledger import account, files
 from lab.pipeline import events, queries
@@ -24,7 +24,6 @@ from lab.settings import ROOT, Settings
 
 LAB = Settings.from_env()
 COMMAND_SECONDS = 120
-BLUE = "#0072B2"  # told apart by the colour-blind, and strong enough on white
 
 
 def say(text: str) -> None:
@@ -46,6 +45,11 @@ def ask(sql: str) -> queries.Answer:
         raise
 
 
+def question(name: str) -> queries.Answer:
+    """Presto's answer to a question of the assignment."""
+    return ask(queries.question(name).sql)
+
+
 def query(sql: str) -> None:
     """Show a query, and Presto's answer to it."""
     answer = ask(sql)
@@ -54,16 +58,27 @@ def query(sql: str) -> None:
 
 def show(name: str) -> None:
     """Show a question of the assignment: its SQL, and Presto's answer to it."""
-    query(question(name).sql)
-
-
-def question(name: str) -> queries.Question:
-    return next(one for one in queries.questions() if one.name == name)
+    query(queries.question(name).sql)
 
 
 def command(*argv: str) -> None:
     """Run one of the engines' own commands, and show it as typed, with what it printed."""
     say(markdown.fence(f"$ {shlex.join(argv)}\n{_printed(argv)}", "console"))
+
+
+def kept(name: str, *argv: str) -> None:
+    """Show a command that a step has run, and what it printed then."""
+    file = LAB.home / "printed" / f"{name}.txt"
+    printed = file.read_text(encoding="utf-8").strip() if file.is_file() else "(nothing was kept of what it printed)"
+    say(markdown.fence(f"$ {shlex.join(argv)}\n{printed}", "console"))
+
+
+def stream_says(most: int = 3) -> None:
+    """Show the stream's command, and the first lines in which it told of a micro-batch."""
+    log = LAB.logs / "stream.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    told = [line for line in lines if "micro-batch" in line][:most]
+    say(markdown.fence("\n".join(["$ spark-submit lab/pipeline/stream_job.py &", *told]), "console"))
 
 
 @functools.cache
@@ -141,9 +156,7 @@ def diagram() -> None:
     tables = taken.tables
     others = max(0, taken.records - logged)
     past_the_api = f'\n  others(["written past the API,<br>or not confirmed"]) -- "{others:,} records" --> kafka'
-    say(
-        markdown.fence(
-            f"""flowchart LR
+    mermaid = f"""flowchart LR
   players([players]) -- "{answered:,} requests" --> api[Flask API]
   api -- "{logged:,} events" --> kafka[("Kafka topic<br>{taken.records:,} records")]{past_the_api if others else ""}
   kafka -- "{by.get("batch", 0):,} records" --> batch[Spark batch]
@@ -151,10 +164,21 @@ def diagram() -> None:
   batch & stream --> hdfs[("HDFS<br>{len(landed):,} parquet files")]
   hdfs --- hive["Hive metastore<br>{len(tables)} tables"]
   hive --> presto["Presto<br>{sum(tables.values()):,} rows"]
-  presto --> report[this report]""",
-            "mermaid",
-        )
-    )
+  presto --> report[this report]"""
+    # a page without a network cannot draw Mermaid: it gets the same hops as a list
+    hops = [
+        ("Players", f"{answered:,} requests"),
+        ("Flask API", f"{logged:,} events"),
+        ("Kafka topic", f"{taken.records:,} records" + (f", {others:,} of them past the API" if others else "")),
+        ("Spark", f"{by.get('batch', 0):,} by batch, {by.get('stream', 0):,} by the stream"),
+        ("HDFS", f"{len(landed):,} parquet files"),
+        ("Hive metastore", f"{len(tables)} tables"),
+        ("Presto", f"{sum(tables.values()):,} rows"),
+    ]
+    items = "".join(f"<li><b>{name}</b>{count}</li>" for name, count in hops)
+    words = "; ".join(f"{name}: {count}" for name, count in hops)
+    shown = {"text/markdown": markdown.fence(mermaid, "mermaid"), "text/html": f'<ol class="hops">{items}</ol>'}
+    display({**shown, "text/plain": words}, raw=True)
 
 
 def files_by_table() -> None:
@@ -177,26 +201,51 @@ def the_account() -> None:
     say("\n".join(f"{line} {end} |" for line, end in zip(lines, ends, strict=True)))
 
 
-def bars(answer: queries.Answer, label: str, value: str, title: str, unit: str) -> None:
-    """Show a bar for each row: its length is the column `value`, counted in `unit`; its name the column `label`."""
-    names = [str(row[answer.columns.index(label)]) for row in answer.rows]
-    numbers = [float(row[answer.columns.index(value)]) for row in answer.rows]
-    alt = f"{title}, in {unit}: " + ", ".join(f"{name} {number:g}" for name, number in zip(names, numbers, strict=True))
-    # without a salt of its own, matplotlib would name the parts of the picture differently each time
-    with rc_context({"svg.hashsalt": "lab", "font.size": 10}):
-        figure = Figure(figsize=(7, 0.8 + 0.32 * len(names)), layout="constrained")
-        figure.set_facecolor("white")  # not transparent: dark letters on a dark page cannot be read
-        axes = figure.subplots()
-        drawn = axes.barh(names, numbers, color=BLUE)
-        axes.bar_label(drawn, labels=[f"{number:g}" for number in numbers], padding=3)
-        axes.invert_yaxis()
-        axes.set_title(title)
-        axes.set_xlabel(unit)
-        axes.spines[["top", "right"]].set_visible(False)
-        drawing = io.StringIO()
-        figure.savefig(drawing, format="svg", metadata={"Date": None})
-    picture = {"image/svg+xml": drawing.getvalue(), "text/plain": alt}
-    display(picture, raw=True, metadata={"image/svg+xml": {"alt": alt}})
+def pivot(name: str) -> None:
+    """Show a question whose last column is JSON, names with numbers: each name gets a column."""
+    answer = question(name)
+    maps = [json.loads(row[-1]) for row in answer.rows]
+    keys = sorted({key for one in maps for key in one}, key=lambda key: (-sum(one.get(key, 0) for one in maps), key))
+    rows = [(*row[:-1], *(one.get(key, 0) for key in keys)) for row, one in zip(answer.rows, maps, strict=True)]
+    say(f"{markdown.fence(queries.question(name).sql, 'sql')}\n\n{markdown.table(rows, [*answer.columns[:-1], *keys])}")
+
+
+def sql_of(name: str) -> None:
+    """Show a question's SQL, where its answer is only the input of what follows."""
+    say(markdown.fence(queries.question(name).sql, "sql"))
+
+
+def table_definition(name: str) -> None:
+    """Show a table as the metastore has it, in Presto's words."""
+    (definition,) = ask(f"SHOW CREATE TABLE {name}").rows[0]
+    say(markdown.fence(definition, "sql"))
+
+
+def step_seconds() -> None:
+    """Show how long each step took last, and how much memory the lab then had: from the notes that the steps left."""
+    noted = atomic.read_json(LAB.home / "steps.json") or {}
+    rows = [
+        (int(number), one["title"], f"{one['seconds']:.1f}", f"{one['memory'] / 2**30:.2f}")
+        for number, one in sorted(noted.items())
+    ]
+    table(rows, ["step", "what", "seconds", "memory afterwards, GiB"])
+
+
+def settings() -> None:
+    """Show this lab's settings that shape its data."""
+    shown = ("topic", "partitions", "replication", "tables", "schema", "spark_master", "trigger_seconds")
+    table([(f"LAB_{name.upper()}", str(getattr(LAB, name))) for name in shown], ["setting", "value"])
+
+
+def machine() -> None:
+    """Show the machine that all this ran on."""
+    memory = psutil.virtual_memory().total / 2**30
+    rows = [
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("processors", str(psutil.cpu_count())),
+        ("memory", f"{memory:.0f} GiB"),
+    ]
+    table(rows, ["what", "here"])
 
 
 def versions() -> None:

@@ -1,20 +1,18 @@
 """Rendering: executes the report's source, and writes it again with the results in it.
 
-The source and the report are notebooks in jupytext's Markdown, which holds no outputs. So what a code cell has shown
-becomes a Markdown cell after it, tagged `result`; pictures become files beside the report. The source alone is the
-input: an old report is never read.
+The source alone is the input: an old report is never read. Three files are written from one execution: `report.md`, the
+notebook `report.ipynb`, and `report.html`, a page that needs no other file.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jupytext
 import nbformat
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -24,37 +22,71 @@ from nbclient.exceptions import CellControlSignal, CellExecutionError, CellTimeo
 
 from lab import atomic, console
 from lab.errors import LabError
-from lab.report.markdown import close_no_region, escape, fence
+from lab.report import data, page, regions
+from lab.report.regions import first_line
 from lab.settings import LOOPBACK, ROOT, Settings, shown_path
 
 SOURCE = Path(__file__).with_name("source.md")
 CELL_SECONDS = 300
-PICTURES = {"image/svg+xml": "svg", "image/png": "png"}
 
 
-def render(settings: Settings, target: Path | None = None, source: Path = SOURCE) -> Path:
+@dataclass(frozen=True)
+class Rendered:
+    """A report in memory: its Markdown, the pictures in its folder by name, the executed notebook, the data it saw."""
+
+    text: str
+    pictures: dict[str, bytes]
+    notebook: Any
+    data: data.Data
+
+
+def render(
+    settings: Settings,
+    target: Path | None = None,
+    source: Path = SOURCE,
+    look: Callable[[Settings], data.Data] = data.seen,
+) -> Path:
     """Execute `source` against the running lab, and write the report to `target`; returns where it stands.
 
     Without a `target` it is the checkout's `report.md`; that of a lab with a home of its own is in that home.
-    An executed notebook goes to the lab's home. Raises LabError, and writes nothing, when a cell fails.
+    `look` says what the lab holds. Raises LabError, and writes nothing, when a cell fails.
     """
     target = target or settings.report
-    notebook = jupytext.read(source)
-    for number, cell in enumerate(notebook.cells, start=1):
-        cell.id = f"cell-{number}"  # jupytext draws lots, and the notebook would differ each time
-    execute(notebook, settings, source)
-    atomic.write_text(settings.home / "report.ipynb", nbformat.writes(notebook) + "\n")
-    text, pictures = with_results(notebook, target.stem)
+    rendered = make(settings, target.stem, source, look)
     folder = target.with_suffix("")
     for stale in folder.glob("figure-*"):
-        if stale.name not in pictures:
+        if stale.name not in rendered.pictures:
             stale.unlink()
-    for name, picture in pictures.items():
-        atomic.write_text(folder / name, picture) if isinstance(picture, str) else _write_bytes(folder / name, picture)
-    atomic.write_text(target, text)
-    notebook = shown_path(settings.home / "report.ipynb")
-    console.say(f"Rendered {shown_path(target)}, and as an executed notebook {notebook}.")
+    for name, picture in rendered.pictures.items():
+        atomic.write_bytes(folder / name, picture)
+    atomic.write_text(target.with_suffix(".ipynb"), nbformat.writes(rendered.notebook) + "\n")
+    atomic.write_text(target.with_suffix(".html"), page.page(rendered.notebook))
+    atomic.write_text(target, rendered.text)
+    atomic.write_json(remembered(settings), rendered.data)
+    others = " and ".join(shown_path(target.with_suffix(suffix)) for suffix in (".ipynb", ".html"))
+    console.say(f"Rendered {shown_path(target)}, and from the same run {others}.")
     return target
+
+
+def make(settings: Settings, folder: str, source: Path, look: Callable[[Settings], data.Data]) -> Rendered:
+    """Execute `source`, and write nothing. Raises LabError when a cell fails, or the data changes meanwhile."""
+    before = look(settings)
+    notebook = regions.read(source.read_text(encoding="utf-8"))
+    execute(notebook, settings, source)
+    after = look(settings)
+    if after != before:
+        raise LabError(
+            f"The data changed while the report was made, so its numbers do not belong together: "
+            f"{data.difference(before, after)}.",
+            "make report, once no more events come",
+        )
+    text, pictures = regions.with_results(notebook, folder, data.digest(before))
+    return Rendered(text, pictures, notebook, before)
+
+
+def remembered(settings: Settings) -> Path:
+    """Where the lab's home keeps what the last report had seen."""
+    return settings.home / "report.json"
 
 
 def execute(notebook: Any, settings: Settings, source: Path = SOURCE) -> None:
@@ -77,7 +109,7 @@ def execute(notebook: Any, settings: Settings, source: Path = SOURCE) -> None:
             nonlocal current
             current = cell_index
             done = code.index(cell_index) + 1
-            status.update(f"Cell {done} of {len(code)}: {_first_line(cell)}")
+            status.update(f"Cell {done} of {len(code)}: {first_line(cell.source)}")
 
         client = NotebookClient(
             notebook,
@@ -124,70 +156,12 @@ def kernel_environment(settings: Settings, work: Path) -> dict[str, str]:
     )
 
 
-def with_results(notebook: Any, folder: str) -> tuple[str, dict[str, str | bytes]]:
-    """The executed `notebook` as jupytext Markdown with its results, and its pictures by their names in `folder`."""
-    cells: list[Any] = []
-    pictures: dict[str, str | bytes] = {}
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            cells.append(cell)
-            continue
-        cells.append(nbformat.v4.new_code_cell(cell.source, metadata=_own_metadata(cell)))
-        shown = [_as_markdown(output, folder, pictures) for output in _merged(cell.outputs)]
-        text = "\n\n".join(part for part in shown if part)
-        if text:
-            metadata = {"tags": ["result"], "code": hashlib.sha256(cell.source.encode()).hexdigest()[:12]}
-            cells.append(nbformat.v4.new_markdown_cell(text, metadata=metadata))
-    report = nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
-    return str(jupytext.writes(report, fmt="md")), pictures
-
-
-def _as_markdown(output: Any, folder: str, pictures: dict[str, str | bytes]) -> str:
-    if output.output_type == "stream":
-        return fence(output.text)
-    data = output.data
-    for kind, suffix in PICTURES.items():
-        if kind in data:
-            name = f"figure-{len(pictures) + 1}.{suffix}"
-            pictures[name] = data[kind] if suffix == "svg" else base64.b64decode(data[kind])
-            alt = output.metadata.get(kind, {}).get("alt") or data.get("text/plain", name)
-            return f"![{escape(alt)}]({folder}/{name})"
-    if "text/markdown" in data:
-        return close_no_region(data["text/markdown"].strip("\n"))
-    return fence(data.get("text/plain", ""))
-
-
-def _merged(outputs: list[Any]) -> list[Any]:
-    """Outputs with what was printed in several pieces put together: how it is cut is a matter of time."""
-    merged: list[Any] = []
-    for output in outputs:
-        last = merged[-1] if merged else None
-        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
-            merged[-1] = nbformat.v4.new_output("stream", name=last.name, text=last.text + output.text)
-        else:
-            merged.append(output)
-    return merged
-
-
-def _own_metadata(cell: Any) -> dict[str, Any]:
-    return {name: value for name, value in cell.metadata.items() if name != "execution"}
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
-def _first_line(cell: Any) -> str:
-    lines = str(cell.source).strip().splitlines()
-    return lines[0][:80] if lines else ""
-
-
 def _cell_failed(cell: Any, number: int, source: Path, name: str, value: str) -> LabError:
     what, _, advice = value.partition("\n  try: ") if name == "LabError" else (f"{name}: {value}", "", "")
     where = source.relative_to(ROOT) if source.is_relative_to(ROOT) else source
     return LabError(
-        f"Code cell {number} of {where} failed, which begins with `{_first_line(cell)}`. {what} No report was written.",
+        f"Code cell {number} of {where} failed, which begins with `{first_line(cell.source)}`. {what} "
+        "No report was written.",
         advice or "make doctor",
     )
 

@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from lab import atomic, console
 from lab.engines.services import Registry, Service
 from lab.engines.stack import command_environment, last_lines
 from lab.errors import LabError
-from lab.history.record import Recorder
+from lab.history.record import Entry, Recorder
 from lab.settings import ROOT, Settings, shown_path
 
 MARK = ".lab-home"
@@ -55,11 +56,13 @@ class Lab:
     def log(self, name: str) -> Path:
         return self.settings.logs / f"{name}.log"
 
-    def run(self, argv: Sequence[str], seconds: float, log: Path | None = None, quiet: bool = False) -> str:
+    def run(
+        self, argv: Sequence[str], seconds: float, log: Path | None = None, quiet: bool = False, recorded: bool = True
+    ) -> str:
         """Print a command, record it, run it, show its output as it comes, and return its standard output.
 
-        What it says on standard error goes to `log` where one is given. Raises LabError when it fails, or does not
-        end within `seconds`.
+        What it says on standard error goes to `log` where one is given. A command that is part of one in the history
+        is not `recorded` itself. Raises LabError when it fails, or does not end within `seconds`.
         """
         if not quiet:
             console.command(argv)
@@ -68,7 +71,10 @@ class Lab:
             raise LabError(f"The command {argv[0]} is not there.", "make setup")
         log = log or self.log("commands")
         log.parent.mkdir(parents=True, exist_ok=True)
-        with self.recorder.running(argv) as entry, log.open("ab") as errors:
+        entry_of: AbstractContextManager[Entry] = (
+            self.recorder.running(argv) if recorded else nullcontext(Entry(argv[0], time.time()))
+        )
+        with entry_of as entry, log.open("ab") as errors:
             process = subprocess.Popen(
                 argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
             )
@@ -96,6 +102,10 @@ class Lab:
                 f"{argv[0]} failed (exit status {entry.status}); its log: {log}\n{''.join(shown[-8:])}{last_lines(log)}"
             )
         return "".join(shown)
+
+    def keep(self, name: str, text: str) -> None:
+        """Keep what a command printed, for the report to show it."""
+        atomic.write_text(self.settings.home / "printed" / f"{name}.txt", text)
 
     def start(self, name: str, argv: Sequence[str], grace: float) -> Path:
         """Start a command in the background, under the supervisor; its output goes to the returned log.

@@ -23,7 +23,7 @@ def do(lab: Lab) -> None:
     if lab.registry.process("stream"):
         console.say("The stream of step 6 is running and lands each event as it comes: there is nothing for a batch.")
     else:
-        lab.run(["spark-submit", "lab/pipeline/batch_job.py"], 300, log=lab.log("batch"))
+        lab.keep("batch", lab.run(["spark-submit", "lab/pipeline/batch_job.py"], 300, log=lab.log("batch")))
     lab.run(["hdfs", "dfs", "-ls", "-R", f"{lab.settings.tables}/tables"], 60, quiet=_many(lab))
     if _many(lab):
         console.say("  (more than 30 files: hdfs dfs -ls -R in make shell lists them)")

@@ -34,7 +34,7 @@ def do(lab: Lab) -> None:
     topic_id = event_log.topic_id(settings.kafka, settings.topic)
     _await_query(lab)
     console.say(f"Sending {MORE} requests in bursts while the stream runs:")
-    for lines in traffic.bursts(traffic.mix(MORE, seed=int(time.time())), 10):
+    for lines in traffic.bursts(traffic.mix(MORE, traffic.SAMPLE_SEED), 10):
         for line in lines:
             argv = line.command(settings.api)
             console.command(argv)

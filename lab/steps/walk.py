@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
-from lab import console
+from lab import atomic, console
+from lab.engines import stack
 from lab.errors import LabError
 from lab.steps import (
     step_1_start_stack,
@@ -31,6 +32,10 @@ MODULES: tuple[ModuleType, ...] = (
     step_7_create_tables,
     step_8_query_presto,
 )
+
+
+SERVICES = ("api", "stream")
+"""What the steps run beside the engines, in the order in which it is stopped."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,21 @@ def take(lab: Lab, number: int, alone: bool = True) -> float:
     if failed:
         hints = "; ".join(one.hint for one in failed if one.hint) or "make doctor"
         raise LabError(f"Step {number} is not done: " + "; ".join(f"{one.what}: {one.found}" for one in failed), hints)
+    note(lab, step, seconds)
     if alone:
         following = f"make step-{number + 1}" if number < len(STEPS) else "make watch, or make report"
         console.say(f"\nStep {number} is done ({seconds:.1f} s). Next: {following}")
     return seconds
+
+
+def note(lab: Lab, step: Step, seconds: float) -> None:
+    """Keep in the lab's home how long a step took and how many bytes of memory the lab has now, for the report."""
+    path = lab.settings.home / "steps.json"
+    names = [engine.name for engine in stack.engines(lab.settings)] + list(SERVICES)
+    memory = sum(stack.resident(lab.settings, names).values())
+    noted = atomic.read_json(path) or {}
+    noted[str(step.number)] = {"title": step.title, "seconds": round(seconds, 1), "memory": memory}
+    atomic.write_json(path, noted)
 
 
 def show(found: list[Evidence]) -> None:

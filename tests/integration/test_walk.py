@@ -19,13 +19,16 @@ import psutil
 import pytest
 import requests
 from kafka import KafkaProducer
+from matplotlib.image import imread
 
 from lab import atomic
 from lab.ledger import account, files
-from lab.pipeline import event_log, faults, queries
+from lab.pipeline import event_log, faults, queries, simulation
 from lab.pipeline.events import make_event, tables
+from lab.report import findings
 from lab.settings import ROOT
 from tests.integration.conftest import RunningLab
+from tests.report.browser import needs_browser, probe, screenshot
 
 pytestmark = pytest.mark.integration
 
@@ -230,6 +233,66 @@ def test_step_8_prints_the_answers_and_the_account(lab: RunningLab) -> None:
     assert "records of the topic, each in a table" in said
 
 
+def test_the_report_is_fresh_until_an_event_comes_and_then_names_its_cells(lab: RunningLab) -> None:
+    lab.make("report")
+    ((count, spent),) = rows(lab, "SELECT count(*), sum(cost) FROM purchases")
+    assert f"- **{count:,} purchases** by" in lab.settings.report.read_text()
+    assert f"brought **{spent:,} coins**" in lab.settings.report.read_text()
+    assert "is, to the byte, what a run gives now" in lab.make("report-check")
+
+    requests.get(f"{lab.settings.api}/purchase_a_sword/rapier", headers={"Host": "late.x"}, timeout=10)
+    close_account(lab)
+    said = lab.make("report-check", fails=True)
+    assert re.search(r"say\(findings.found\(ask\)\) +the data has changed since: ", said), said
+    assert re.search(r"the_account\(\) +the data has changed since: ", said), said
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desktop"])
+def test_a_browser_shows_the_report_s_page_with_all_its_plots(lab: RunningLab, tmp_path: Path, width: int) -> None:
+    page = tmp_path / "report.html"
+    shutil.copy(lab.settings.report.with_suffix(".html"), page)
+    figures = sorted(path.name for path in lab.settings.report.with_suffix("").iterdir())
+    found = probe(page, width)
+    assert len(found["images"]) == len(figures) >= 6
+    assert all(one["wide"] > 500 and 200 < one["shown"] <= width and one["alt"] for one in found["images"])
+    assert (found["page"], found["loaded"]) == (width, [])
+    screenshot(page, width, 4000, tmp_path / "shot.png")
+    shot = imread(tmp_path / "shot.png")
+    assert shot.shape[:2] == (4000, width)
+    assert shot[:, :, :3].std() > 0.05, "an empty page is of one colour"
+
+
+def test_the_analysis_finds_what_is_true_of_the_simulated_players(lab: RunningLab) -> None:
+    """Step 4 was taken twice, so two weeks have passed. The plan says exactly what each table must hold of them."""
+
+    def ask(sql: str) -> queries.Answer:
+        return queries.ask(lab.settings, sql)
+
+    lines = [line for number in (1, 2) for line in simulation.week(number)]
+    bought = [line for line in lines if line.path.startswith("/purchase") and line.known]
+    by_day = Counter(line.game_time[:10] for line in bought for _ in range(line.requests))
+    told = rows(lab, queries.question("15_day_by_day").sql)
+    assert {day: purchases for day, _, purchases, *_ in told if day in by_day} == by_day
+
+    truth = simulation.TRUTH
+    within = findings.guilds(ask).within
+    assert within is not None
+    assert within.low <= truth.member_factor <= within.high, within
+    first, share, _ = findings.busiest(ask) or (0, 0.0, 0)
+    assert abs(first - truth.evening[0]) <= 1
+    assert share > 0.4
+    assert findings.rows_of(ask, "19_wished_for")[0][0] == truth.wish
+    best = [row[0] for row in findings.rows_of(ask, "07_restock")]
+    assert set(best[:3]) == set(sorted(truth.favourites, key=lambda item: -truth.favourites[item])[:3])
+    curves = findings.memberships(ask)
+    stays = {guild: curves[guild].after(3) for guild in truth.leaves}
+    faithful, restless = list(truth.leaves)[:2], list(truth.leaves)[-2:]
+    assert min(stays[one] for one in faithful) > max(stays[one] for one in restless), stays
+    wrong = {row[0].split(".")[0] for row in findings.rows_of(ask, "14_purchases_that_look_wrong")}
+    assert {f"player{odd.player:02}" for odd in simulation.ODDITIES} <= wrong
+
+
 def test_check_says_that_all_steps_are_done(lab: RunningLab) -> None:
     said = lab.make("check")
     assert len(re.findall(r"\bdone\b", said)) == 8
@@ -385,16 +448,6 @@ def test_the_history_is_what_bash_reads_back(lab: RunningLab) -> None:
     ):
         assert words in read.stdout, words
     assert re.match(r"#\d{10}\n", lab.settings.history.read_text())
-
-
-def test_the_report_is_rendered_with_this_lab_s_numbers(lab: RunningLab, tmp_path: Path) -> None:
-    from lab.report import render
-
-    written = render.render(lab.settings, tmp_path / "report.md")
-    text = written.read_text()
-    ((count,),) = rows(lab, "SELECT count(*) FROM purchases")
-    assert f"{count}" in text
-    assert "region" in text
 
 
 def test_status_and_doctor_find_nothing_wrong(lab: RunningLab) -> None:
