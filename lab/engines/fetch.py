@@ -190,6 +190,7 @@ class _Download:
     def run(self) -> None:
         import requests
         from requests.adapters import HTTPAdapter
+        from requests_file import FileAdapter
 
         if not self.mirror:
             from jgo.constants import MAVEN_CENTRAL_URL
@@ -198,6 +199,7 @@ class _Download:
         self.session = requests.Session()
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, HTTPAdapter(pool_maxsize=SIDE_BY_SIDE))
+        self.session.mount("file://", FileAdapter())  # a bundle
 
         todo: queue.SimpleQueue[Jar] = queue.SimpleQueue()
         for jar in sorted(self.missing, key=lambda jar: -jar.size):  # the largest first: they decide the end
