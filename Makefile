@@ -93,6 +93,22 @@ distclean: clean ## remove the downloads too
 	@unset LAB_HOME; $(call with_python,clean)
 	@rm -rf .venv .lab
 
+# --- a cluster ---
+
+.PHONY: mini-cluster mini-cluster-stop test-cluster
+mini-cluster: setup ## start a small real cluster here: 3 brokers, 3 DataNodes, 2 Spark workers, 2 Presto workers
+	@$(LAB) cluster start
+mini-cluster-stop: setup ## stop it; what it holds stays
+	@$(LAB) cluster stop
+test-cluster: setup ## run the eight steps on such a cluster, kill nodes under load, and close the account
+	@$(PYTHON) -m pytest -m cluster
+
+# --- for a class ---
+
+.PHONY: bundle
+bundle: setup ## make one archive with all that a set-up downloads, for machines without a network
+	@$(LAB) bundle
+
 # --- for developers ---
 
 .PHONY: test lint bench

@@ -183,6 +183,49 @@ def autograder() -> None:
     console.table(autograder.NEEDS, ["what", "how much"])
 
 
+@cli.group("cluster")
+def cluster() -> None:
+    """A small real cluster on this machine."""
+
+
+@cluster.command("start")
+@click.pass_obj
+def cluster_start(lab: Lab) -> None:
+    """Start it, and say how a lab uses it."""
+    from lab.engines import cluster
+
+    home = cluster.home_beside(lab.settings)
+    console.say(f"Starting {len(cluster.names())} servers: {', '.join(cluster.names())}.")
+    used = cluster.start(
+        home, lab.settings.cache, lambda what, seconds: console.say(f"  {what}: ready after {seconds:.0f} s")
+    )
+    beside = shown_path(lab.settings.home.parent / f"{lab.settings.home.name}-on-cluster")
+    console.say("\nA lab of its own uses it:")
+    console.say(f"  env $(cat {shown_path(used)}) LAB_HOME=$PWD/{beside} make")
+    console.say("make mini-cluster-stop ends it; what it holds stays.")
+
+
+@cluster.command("stop")
+@click.pass_obj
+def cluster_stop(lab: Lab) -> None:
+    """Stop it."""
+    from lab.engines import cluster
+
+    cluster.stop(cluster.home_beside(lab.settings))
+    console.say("Nothing of the cluster runs any more.")
+
+
+@cli.command("bundle")
+@click.pass_obj
+def bundle(lab: Lab) -> None:
+    """Make an archive with all that a set-up downloads."""
+    from lab.engines import bundle
+
+    made = bundle.make(lab.settings)
+    console.say(f"Written: {shown_path(made)}, {made.stat().st_size / 1e6:,.0f} MB.")
+    console.say(f"Elsewhere, with no network: LAB_BUNDLE=/path/to/{made.name} make")
+
+
 @cli.command("report")
 @click.pass_obj
 def report(lab: Lab) -> None:

@@ -52,10 +52,14 @@ class Settings:
     topic: str = "events"
     partitions: int = 2
     replication: int = 1
+    hdfs_replication: int = 1
     tables: str = "/lab"
     """The HDFS folder that holds all that the lab lands."""
     schema: str = "default"
     spark_master: str = "local[2]"
+    executor_memory: str = "1g"
+    driver_host: str = LOOPBACK
+    """The address at which Spark's executors reach the driver: of use only where they run elsewhere."""
     trigger_seconds: float = 0.0
     """How long the stream gathers events before it lands them; 0: until the landing before has ended."""
 

@@ -137,3 +137,13 @@ def presto_query(settings: Settings) -> str:
     cursor.execute("SHOW SCHEMAS FROM hive")
     cursor.fetchall()
     return "SELECT 1 was answered"
+
+
+def presto_nodes(settings: Settings) -> int:
+    """How many nodes Presto's coordinator knows that work, itself among them."""
+    host, port = settings.presto_host_port
+    connection = presto.connect(host, port=port, username="lab", poll_interval=0.01, requests_kwargs={"timeout": 10})
+    cursor = connection.cursor()
+    cursor.execute("SELECT count(*) FROM system.runtime.nodes WHERE state = 'active'")
+    ((count,),) = cursor.fetchall()
+    return int(count)

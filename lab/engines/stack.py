@@ -103,14 +103,26 @@ def command_environment(settings: Settings) -> dict[str, str]:
     return {**settings.to_env(), "PATH": path, "PYTHONPATH": str(ROOT)}
 
 
-def configure(settings: Settings) -> None:
-    """Write the engines' configuration from the templates, and what this lab remembers, into its home."""
+def configure(settings: Settings, others: Mapping[str, str] | None = None) -> None:
+    """Write the engines' configuration from the templates, and what this lab remembers, into its home.
+
+    `others` are values of the templates that follow from no setting, where the engine is one of several.
+    """
     for path in (settings.home, settings.cache):
         if ":" in str(path) or '"' in str(path):
             raise LabError(f"The path {path} has a colon or a quote in it; Java's class path cannot hold that.", "mv")
     temporary = settings.home / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
+    alone = {
+        "kafka_node": "1",
+        "kafka_voters": f"1@{LOOPBACK}:{settings.kafka_controller_port}",
+        "kafka_copies": "1",
+        "presto_node": "lab-coordinator",
+        "presto_includes_coordinator": "true",
+    }
     values = {
+        **alone,
+        **(others or {}),
         **{name: str(value) for name, value in vars(settings).items()},
         "conf": str(settings.conf),
         "conf_uri": "file://" + quote(str(settings.conf)),
@@ -118,6 +130,7 @@ def configure(settings: Settings) -> None:
         "data_uri": "file://" + quote(str(settings.data)),
         "logs": str(settings.logs),
         "tmp": str(temporary),
+        "spark_jars": _spark_jars(settings),
     }
     for template in sorted(path for path in TEMPLATES.rglob("*") if path.is_file()):
         text = Template(template.read_text()).substitute(values)
@@ -129,6 +142,14 @@ def configure(settings: Settings) -> None:
         atomic.write_text(settings.data / "kafka-cluster-id", fresh)
     remembered = {name: value for name, value in settings.to_env().items() if name != "LAB_HOME"}
     atomic.write_text(settings.conf / "lab.env", env_file(remembered))
+
+
+def _spark_jars(settings: Settings) -> str:
+    """What of the cache Spark has to carry to its executors: nothing where they live in the driver's own process."""
+    if settings.spark_master.startswith("local"):
+        return "# none: the executors live in the driver"
+    jars = ",".join(f"file://{quote(str(jar))}" for jar in sorted((settings.cache / "spark").glob("*.jar")))
+    return f"spark.jars                           {jars}"
 
 
 def start(settings: Settings, on_command: Commands, on_ready: Callable[[str, float, str], None]) -> None:
@@ -282,24 +303,27 @@ def _formatted(settings: Settings, engine: Engine) -> Path:
 
 
 def _format(settings: Settings, engine: Engine) -> None:
-    """Run the engine's format command once. A format that was cut off is begun again from nothing."""
-    stamp = _formatted(settings, engine)
-    if not engine.format_command or stamp.exists():
+    format_once(engine.data_folder, engine.format_command, settings, command_environment(settings))
+
+
+def format_once(data_folder: str, command: tuple[str, ...], settings: Settings, environment: Mapping[str, str]) -> None:
+    """Run an engine's format command once. A format that was cut off is begun again from nothing. Raises LabError."""
+    stamp = settings.data / f"{data_folder}.formatted"
+    if not command or stamp.exists():
         return
-    shutil.rmtree(settings.data / engine.data_folder, ignore_errors=True)
-    log = settings.logs / f"{engine.name}.log"
+    shutil.rmtree(settings.data / data_folder, ignore_errors=True)
+    log = settings.logs / f"{data_folder}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as output:
-        environment = {**os.environ, **command_environment(settings)}
         done = subprocess.run(
-            engine.format_command,
+            command,
             cwd=ROOT,
-            env=environment,
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             timeout=120,
         )
     if done.returncode != 0:
-        raise LabError(f"{engine.name} could not be formatted; its log: {log}\n{last_lines(log)}", "make doctor")
+        raise LabError(f"{data_folder} could not be formatted; its log: {log}\n{last_lines(log)}", "make doctor")
     atomic.write_text(stamp, "")

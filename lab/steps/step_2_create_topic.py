@@ -18,6 +18,8 @@ def do(lab: Lab) -> None:
     tool = ["kafka-topics", "--bootstrap-server", settings.kafka]
     # Kafka's own clock: a sender's could be any number, one that no reader can turn into a time among them.
     clock = ["--config", "message.timestamp.type=LogAppendTime"]
+    # A record is confirmed once all copies but one have it: one broker may be away.
+    clock += ["--config", f"min.insync.replicas={max(1, settings.replication - 1)}"]
     size = ["--partitions", str(settings.partitions), "--replication-factor", str(settings.replication)]
     lab.run([*tool, "--create", "--if-not-exists", "--topic", settings.topic, *size, *clock], 60)
     lab.run([*tool, "--describe", "--topic", settings.topic], 60)
