@@ -203,8 +203,6 @@ def tables(evidence: Evidence) -> Finding:
 def queries(evidence: Evidence) -> Finding:
     """Presto itself remembers that it was asked about the game's tables, and that it could answer."""
     least = evidence.rubric.least_queries
-    if not evidence.seen("before").landed.value("SELECT count(*) FROM rows"):
-        return Finding(0.0, "queries about tables that hold something", "all tables are empty", "land events first")
     about = re.compile(r"\b(?:" + "|".join(COLUMNS) + r")\b", re.IGNORECASE)
     asked = [
         one
