@@ -13,6 +13,7 @@ import click
 
 from lab import console
 from lab.errors import LabError
+from lab.history.known import MOST_WEEKS
 from lab.settings import LOOPBACK, Settings, shown_path
 from lab.steps import walk
 from lab.steps.context import Evidence, Lab, one_at_a_time
@@ -61,7 +62,7 @@ def check(lab: Lab) -> None:
 @click.option("--every", default=0.0, type=click.FloatRange(0, 3600))
 @click.option("--seed", default=1)
 @click.option("--sample", is_flag=True, help="the course's 33 requests instead")
-@click.option("--week", type=click.IntRange(1, 52), help="that week of the simulation instead")
+@click.option("--week", type=click.IntRange(1, MOST_WEEKS), help="that week of the simulation instead")
 @click.pass_obj
 def traffic(lab: Lab, requests: int, every: float, seed: int, sample: bool, week: int | None) -> None:
     """Send traffic with Apache Bench."""
@@ -69,11 +70,10 @@ def traffic(lab: Lab, requests: int, every: float, seed: int, sample: bool, week
     from lab.steps import step_4_run_traffic
 
     lab.require_engines()
+    lab.require("api", 3)
     if sample:
-        lab.require("api", 3)
         step_4_run_traffic.send(lab, list(SAMPLE))
     elif week:
-        lab.require("api", 3)
         step_4_run_traffic.send_week(lab, week)
     else:
         step_4_run_traffic.send_repeatedly(lab, requests, every, seed)
@@ -349,7 +349,6 @@ def stop_all(lab: Lab) -> None:
 
 def closing_screen(lab: Lab, seconds: dict[str, float]) -> None:
     """What runs where, the numbers at each hop, where the seconds went, and what to type next."""
-    from lab.engines import stack
     from lab.ledger import account
 
     settings = lab.settings
@@ -368,11 +367,11 @@ def closing_screen(lab: Lab, seconds: dict[str, float]) -> None:
     console.say()
     console.table(account.take(settings).rows(), ["hop", "what", "count"])
     console.say()
-    names = [engine.name for engine in stack.engines(settings)] + list(walk.SERVICES)
-    memory = sum(stack.resident(settings, names).values())
     rows = [(number, title, f"{taken:.1f}") for number, (title, taken) in enumerate(seconds.items(), start=1)]
     console.table([*rows, ("", "in all", f"{sum(seconds.values()):.1f}")], ["step", "", "seconds"])
-    console.say(f"\nAll of it takes {memory / 2**30:.1f} GiB of memory. Nothing sends events now; the stream waits.")
+    console.say(
+        f"\nAll of it takes {walk.memory(lab) / 2**30:.1f} GiB of memory. Nothing sends events now; the stream waits."
+    )
     console.table(
         [
             ("make traffic N=200 EVERY=2", "send more events"),

@@ -14,9 +14,8 @@ from lab.engines import stack
 from lab.engines.services import Registry, Service, family, resident_bytes
 from lab.errors import LabError
 from lab.settings import Settings, shown_path
+from lab.steps.walk import SERVICES
 
-BESIDE_ENGINES = ("api", "stream")
-"""What the steps run beside the engines."""
 LONGEST_LINE = 4000  # bytes, on the average, of the lines that `logs` looks for
 HEADERS = ("service", "state", "pid", "port", "MB", "restarts", "up since", "log")
 
@@ -71,7 +70,7 @@ def services(settings: Settings, registry: Registry) -> list[Line]:
     known = {line.name for line in lines}
     lines += [
         _line(settings, registry, name, wanted.get(name), [settings.api_port] if name == "api" else [])
-        for name in [*BESIDE_ENGINES, *sorted(wanted.keys() - known - {*BESIDE_ENGINES})]
+        for name in [*SERVICES, *sorted(wanted.keys() - known - {*SERVICES})]
     ]
     return lines
 
@@ -166,7 +165,7 @@ def logs(settings: Settings, name: str | None, lines: int) -> None:
 def log_files(settings: Settings) -> dict[str, Path]:
     """Each log by its name: the services' in the order of the data, then the others."""
     paths = {path.stem: path for path in sorted(settings.logs.glob("*.log"))}
-    order = [*(engine.name for engine in stack.engines(settings)), *BESIDE_ENGINES]
+    order = [*(engine.name for engine in stack.engines(settings)), *SERVICES]
     return {name: paths[name] for name in [*(n for n in order if n in paths), *(n for n in paths if n not in order)]}
 
 

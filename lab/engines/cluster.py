@@ -6,9 +6,7 @@ machine; only what the nodes must know of one another differs. The lab that uses
 
 from __future__ import annotations
 
-import base64
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -257,7 +255,7 @@ def _await(home: Path, registry: Registry, ready: Callable[[str], None]) -> None
 def _cluster_id(home: Path) -> str:
     path = home / "kafka-cluster-id"
     if not path.exists():
-        atomic.write_text(path, base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+        atomic.write_text(path, stack.new_cluster_id())
     return path.read_text()
 
 

@@ -138,8 +138,7 @@ def configure(settings: Settings, others: Mapping[str, str] | None = None) -> No
         if not target.exists() or target.read_text() != text:
             atomic.write_text(target, text)
     if not _cluster_id(settings):
-        fresh = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        atomic.write_text(settings.data / "kafka-cluster-id", fresh)
+        atomic.write_text(settings.data / "kafka-cluster-id", new_cluster_id())
     remembered = {name: value for name, value in settings.to_env().items() if name != "LAB_HOME"}
     atomic.write_text(settings.conf / "lab.env", env_file(remembered))
 
@@ -290,6 +289,11 @@ def resident(settings: Settings, names: Iterable[str]) -> Mapping[str, int]:
     registry = Registry(settings.run)
     found = {name: registry.process(name) for name in names}
     return {name: resident_bytes(process) for name, process in found.items() if process}
+
+
+def new_cluster_id() -> str:
+    """An id in the form in which Kafka takes one."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def _cluster_id(settings: Settings) -> str:

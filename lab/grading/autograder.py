@@ -35,7 +35,7 @@ test -s "$AUTOGRADER/results/results.json"
 NEEDS = (
     ("memory", "6 GB, in the container's settings"),
     ("time", "a limit of 40 minutes for each submission; most need less than five"),
-    ("network", "while the image is built: about 900 MB are downloaded; none afterwards"),
+    ("network", "while the image is built: about 1 GB are downloaded; none afterwards"),
     ("sandbox", "bubblewrap where the container allows it; else the weaker one, in which submitted code is not run"),
 )
 """(what, how much of it): what the bundle needs where it runs."""

@@ -422,7 +422,8 @@ def spark_sql(settings: Settings, program: str, arguments: list[str]) -> Meaning
 
 # --- the lab's own make ---
 
-MOST_WEEKS = 10
+MOST_WEEKS = 52
+"""Of the simulation: step 4 sends another one each time."""
 TARGETS = {f"step-{number}": number for number in range(1, 9)}
 LOOKS = re.compile(
     r"status|logs|check|help|watch|doctor|ledger|shell|plan|submit|report(-check)?|setup|drill(-[a-z-]+)?|stop"

@@ -1,7 +1,7 @@
 """The simulated week: sixty players, of three kinds, with tastes, guilds and habits that are known in advance.
 
 What a player does follows from `TRUTH` and a seed alone, so that whoever reads the tables can be compared with it.
-Days have the game's clock: each request carries its `X-Game-Time`, and is sent within a moment of the real one.
+Time is the game's: each request says in `X-Game-Time` what the game's clock showed; a week is sent in seconds.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from datetime import datetime, timedelta, timezone
 from lab.pipeline.catalogue import GUILDS, SHIELDS, SWORDS
 from lab.pipeline.traffic import PROVIDERS, SAMPLE_SEED, Line
 
+MONDAY = datetime(2026, 1, 5, tzinfo=timezone.utc)
+"""On which the first week begins."""
 DAYS = 7
 SESSION = timedelta(minutes=40)
 
@@ -121,11 +123,6 @@ def week(number: int = 1, seed: int = SAMPLE_SEED, truth: Truth = TRUTH) -> list
     return lines
 
 
-def first_day(number: int) -> datetime:
-    """The Monday on which week `number` begins."""
-    return datetime(2026, 1, 5, tzinfo=timezone.utc) + timedelta(days=DAYS * (number - 1))
-
-
 def _players(chance: random.Random, truth: Truth) -> list[Player]:
     kinds = [kind for kind in truth.kinds for _ in range(kind.players)]
     chance.shuffle(kinds)
@@ -137,7 +134,7 @@ def _players(chance: random.Random, truth: Truth) -> list[Player]:
 
 
 def _day(day: int, players: list[Player], chance: random.Random, truth: Truth) -> list[Line]:
-    today = first_day(1) + timedelta(days=day)
+    today = MONDAY + timedelta(days=day)
     done: list[tuple[datetime, Line]] = []
     for player in players:
         plays = player.kind.plays * (truth.weekend_factor if today.weekday() >= 5 else 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -10,6 +9,7 @@ from lab import atomic
 from lab.ledger import account, files
 from lab.pipeline import event_log, queries
 from lab.pipeline.events import tables
+from lab.report.regions import hash_of
 from lab.settings import Settings
 
 Data = dict[str, Any]
@@ -38,7 +38,7 @@ def seen(settings: Settings) -> Data:
 
 def digest(data: Data) -> str:
     """Twelve hexadecimal digits that stand for `data`."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+    return hash_of(json.dumps(data, sort_keys=True))
 
 
 def difference(before: Data, now: Data) -> str:

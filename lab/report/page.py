@@ -9,7 +9,6 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from lab.report.markdown import close_no_region
 from lab.report.regions import PICTURES, alt_of, first_line, merged, picture_bytes
 
 STYLE = Path(__file__).with_name("page.css")
@@ -50,7 +49,7 @@ def _output(output: Any) -> str:
     if "text/html" in data:
         return str(data["text/html"])
     if "text/markdown" in data:
-        return _markdown(close_no_region(data["text/markdown"]))
+        return _markdown(data["text/markdown"])
     return f"<pre>{escape(data.get('text/plain', ''))}</pre>"
 
 

@@ -77,9 +77,9 @@ def blocks(text: str) -> list[Block]:
     return [*found, Block(len(found) + 1, tuple(before), "")]
 
 
-def hash_of(code: str) -> str:
-    """Twelve hexadecimal digits that stand for a cell's code."""
-    return hashlib.sha256(code.encode()).hexdigest()[:12]
+def hash_of(text: str) -> str:
+    """Twelve hexadecimal digits that stand for `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def first_line(code: str) -> str:

@@ -76,7 +76,7 @@ def make(settings: Settings, folder: str, source: Path, look: Callable[[Settings
     after = look(settings)
     if after != before:
         raise LabError(
-            f"The data changed while the report was made, so its numbers do not belong together: "
+            "The data changed while the report was made, so its numbers do not belong together: "
             f"{data.difference(before, after)}.",
             "make report, once no more events come",
         )

@@ -44,7 +44,7 @@ def beside(ask: Ask) -> list[Row]:
         curve = curves.get(guild)
         seen = f"{100 * curve.after(findings.STAYING_DAYS):.0f}% stay {findings.STAYING_DAYS} days" if curve else "none"
         rows.append((f"{guild}: a member leaves, chance on a day played", f"{100 * chance:.0f}%", seen))
-    for odd in dict.fromkeys((one.what, one.player) for one in simulation.ODDITIES):
-        named = sorted(host for host in wrong if str(host).startswith(f"player{odd[1]:02}."))
-        rows.append((odd[0], f"player{odd[1]:02}", ", ".join(named) or "not found"))
+    for what, player in dict.fromkeys((one.what, one.player) for one in simulation.ODDITIES):
+        named = sorted(host for host in wrong if str(host).startswith(f"player{player:02}."))
+        rows.append((what, f"player{player:02}", ", ".join(named) or "not found"))
     return rows

@@ -79,11 +79,15 @@ def take(lab: Lab, number: int, alone: bool = True) -> float:
 def note(lab: Lab, step: Step, seconds: float) -> None:
     """Keep in the lab's home how long a step took and how many bytes of memory the lab has now, for the report."""
     path = lab.settings.home / "steps.json"
-    names = [engine.name for engine in stack.engines(lab.settings)] + list(SERVICES)
-    memory = sum(stack.resident(lab.settings, names).values())
     noted = atomic.read_json(path) or {}
-    noted[str(step.number)] = {"title": step.title, "seconds": round(seconds, 1), "memory": memory}
+    noted[str(step.number)] = {"title": step.title, "seconds": round(seconds, 1), "memory": memory(lab)}
     atomic.write_json(path, noted)
+
+
+def memory(lab: Lab) -> int:
+    """Resident memory, in bytes, of all that runs of this lab: the engines, and what the steps run beside them."""
+    names = [engine.name for engine in stack.engines(lab.settings)] + list(SERVICES)
+    return sum(stack.resident(lab.settings, names).values())
 
 
 def show(found: list[Evidence]) -> None:
