@@ -5,8 +5,11 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := lab
 MAKEFLAGS += --no-print-directory
 
-PYTHON := .venv/bin/python
-LAB := $(PYTHON) -m lab
+# LAB_VENV names an environment that is set up already: the image of the containers has one.
+PYTHON := $(or $(LAB_VENV),.venv)/bin/python
+# The same steps on containers: set-up builds and starts them, and the lab's commands run in one of them.
+on_compose = $(if $(LAB_VENV),,$(filter compose,$(LAB_STACK)))
+LAB = $(if $(on_compose),scripts/compose,$(PYTHON) -m lab)
 
 # What is given to make (make plan HISTORY=file) goes on in the environment, and a recipe reads it there: a file's name is
 # never read as a piece of a shell's command.
@@ -17,7 +20,7 @@ $(foreach name,$(GIVEN),$(if $(value $(name)),$(eval override export $(name) := 
 
 .PHONY: setup
 setup: ## install what is missing: a JDK 17, ab, Python's packages, the engines (safe to repeat)
-	@scripts/bootstrap
+	@$(if $(LAB_VENV),:,$(if $(on_compose),scripts/compose setup,scripts/bootstrap))
 
 # --- the walk ---
 
@@ -81,7 +84,7 @@ report-check: setup ## make the report again, and say what of report.md is stale
 # --- the end ---
 
 # Without Python's packages nothing can be stopped; nothing runs either, unless they were removed under a running lab.
-with_python = if test -x $(PYTHON); then $(LAB) $(1); elif test -e .lab/home/run; then \
+with_python = if test -x $(PYTHON) || test -n "$(on_compose)"; then $(LAB) $(1); elif test -e .lab/home/run; then \
 	echo "The lab's Python is gone. Run make setup, then make $(1) again." >&2; exit 1; fi
 
 .PHONY: stop clean distclean
@@ -93,15 +96,18 @@ distclean: clean ## remove the downloads too
 	@unset LAB_HOME; $(call with_python,clean)
 	@rm -rf .venv .lab
 
-# --- a cluster ---
+# --- a cluster, and containers ---
 
-.PHONY: mini-cluster mini-cluster-stop test-cluster
+.PHONY: mini-cluster mini-cluster-stop test-cluster test-compose
+test-cluster test-compose: export LAB_STACK := native
 mini-cluster: setup ## start a small real cluster here: 3 brokers, 3 DataNodes, 2 Spark workers, 2 Presto workers
 	@$(LAB) cluster start
 mini-cluster-stop: setup ## stop it; what it holds stays
 	@$(LAB) cluster stop
 test-cluster: setup ## run the eight steps on such a cluster, kill nodes under load, and close the account
 	@$(PYTHON) -m pytest -m cluster
+test-compose: setup ## run the lab on containers, kill some under load, and compare its numbers with those without containers
+	@$(PYTHON) -m pytest -m compose
 
 # --- for a class ---
 
@@ -111,12 +117,15 @@ bundle: setup ## make one archive with all that a set-up downloads, for machines
 
 # --- for developers ---
 
-.PHONY: test lint bench
+.PHONY: test lint bench bench-scale
+test lint bench bench-scale: export LAB_STACK := native
 test: setup lint ## pass all tests, those on the real engines included; FAULTS=long for every drill and pairs of them
 	@scripts/bootstrap browser
 	@$(PYTHON) -m pytest
 bench: setup ## measure against the usual solution and against the limits, in about forty minutes
 	@$(PYTHON) -m benchmarks
+bench-scale: setup ## measure the rate from Kafka to table with 1, 2 and 4 partitions and executors, in about half an hour
+	@$(PYTHON) -m benchmarks.scale
 lint: setup ## check format, lint and types
 	@$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -66,7 +67,7 @@ def measure(arena: Arena, rounds: int, events: int, requests: int, batches: int,
         arena.registry.stop(["api"])
         if "drain" in wanted:
             console.title("Draining a topic")
-            drain.fill(arena, events)
+            drain.fill(replace(arena.settings, topic=drain.TOPIC), events)
             part("drain", drain.measure(arena, events, rounds))
         measured = True
     finally:

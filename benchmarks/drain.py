@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import requests
 
-from benchmarks.processes import submit
+from benchmarks.processes import Run, submit
 from benchmarks.result import Row, row
 from lab import console
 from lab.drills.arena import Arena
@@ -26,13 +26,12 @@ TOPIC = "drain"
 OURS, COURSE, PASS, COPY = "ours", "the usual solution", "one bare pass", "a raw copy"
 
 
-def fill(arena: Arena, events: int) -> None:
-    """Make the topic, and fill it."""
-    settings = replace(arena.settings, topic=TOPIC)
+def fill(settings: Settings, events: int) -> None:
+    """Make the topic that these settings name, and fill it."""
     with console.quietly():
         step_2_create_topic.do(Lab.at(settings))
     submit(settings, "benchmarks/rivals/fill_job.py", str(events))
-    held = sum(event_log.end_offsets(settings.kafka, TOPIC).values())
+    held = sum(event_log.end_offsets(settings).values())
     if held != events:
         raise LabError(f"The topic holds {held} records instead of {events}.", "make bench")
 
@@ -43,38 +42,43 @@ def remove(settings: Settings, folder: str) -> None:
     requests.delete(url, params={"op": "DELETE", "recursive": "true"}, timeout=60).raise_for_status()
 
 
-def ours(arena: Arena, events: int, number: int) -> float:
-    """Land the topic in tables of their own schema."""
-    settings = replace(arena.settings, topic=TOPIC, tables=f"/bench/ours{number}", schema=f"drain{number}")
+def land(settings: Settings, events: int, name: str, *options: str) -> Run:
+    """Land the topic, by `spark-submit` with these options, in tables of a schema `name` that is removed afterwards.
+
+    Raises LabError where not every event has landed, or where Presto does not show it.
+    """
+    default = settings.schema
+    settings = replace(settings, tables=f"/bench/{name}", schema=name)
     location = f"hdfs://{settings.hdfs}{settings.tables}/schema"
-    queries.ask(arena.settings, f"CREATE SCHEMA {settings.schema} WITH (location = '{location}')")
+    queries.ask(replace(settings, schema=default), f"CREATE SCHEMA {name} WITH (location = '{location}')")
     with console.quietly():
         step_7_create_tables.do(Lab.at(settings))
-    seconds, _ = submit(settings, "lab/pipeline/batch_job.py")
-    landed = files.landed_ends(settings, event_log.topic_id(settings.kafka, TOPIC))
+    run = submit(settings, *options, "lab/pipeline/batch_job.py")
+    landed = files.landed_ends(settings, event_log.topic_id(settings))
     if sum(landed.values()) != events:
         raise LabError(f"{sum(landed.values())} of {events} events have landed.", "make bench")
     shown = queries.ask(settings, "SELECT count(*) FROM purchases").value
     if shown != events * 6 // 10:
         raise LabError(f"Presto shows {shown} purchases of {events * 6 // 10}.", "make bench")
     remove(settings, settings.tables)
-    return seconds
+    return run
 
 
 def theirs(arena: Arena, events: int, number: int, job: str) -> float:
     settings, folder = replace(arena.settings, topic=TOPIC), f"/bench/{job}{number}"
-    seconds, said = submit(settings, f"benchmarks/rivals/{job}.py", folder)
-    if f"read {events}" not in said:
-        raise LabError(f"{job} did not read {events} records: {said[-200:]}", "make bench")
+    run = submit(settings, f"benchmarks/rivals/{job}.py", folder)
+    if f"read {events}" not in run.said:
+        raise LabError(f"{job} did not read {events} records: {run.said[-200:]}", "make bench")
     remove(settings, folder)
-    return seconds
+    return run.seconds
 
 
 def measure(arena: Arena, events: int, rounds: int) -> tuple[list[Row], dict[str, list[float]]]:
     """The rows, and the seconds of each run."""
+    settings = replace(arena.settings, topic=TOPIC)
     taken: dict[str, list[float]] = {OURS: [], COURSE: [], PASS: [], COPY: []}
     for number in range(rounds):
-        taken[OURS].append(ours(arena, events, number))
+        taken[OURS].append(land(settings, events, f"drain{number}").seconds)
         taken[COURSE].append(theirs(arena, events, number, "course_job"))
         taken[PASS].append(theirs(arena, events, number, "one_pass_job"))
         taken[COPY].append(theirs(arena, events, number, "raw_copy_job"))

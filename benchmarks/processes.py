@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.engines.stack import command_environment, last_lines
@@ -17,25 +19,40 @@ MOST_SECONDS = 600
 ENDING_SECONDS = 20
 
 
-def submit(settings: Settings, *argv: str) -> tuple[float, str]:
-    """Run a Spark job to its end: the seconds that it took, and what it printed. Raises LabError when it fails."""
+@dataclass(frozen=True)
+class Run:
+    """A job that has ended: the seconds that it took, what it printed, and after how many it printed each line."""
+
+    seconds: float
+    said: str
+    at: tuple[float, ...]
+
+
+def submit(settings: Settings, *argv: str) -> Run:
+    """Run a Spark job to its end. Raises LabError when it fails."""
     log = settings.logs / "benchmark.log"
     environment = {**os.environ, **command_environment(settings)}
     begun = time.monotonic()
     with log.open("a") as errors:
-        done = subprocess.run(
-            ["spark-submit", *argv],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            timeout=MOST_SECONDS,
+        process = subprocess.Popen(
+            ["spark-submit", *argv], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
         )
-    seconds = time.monotonic() - begun
-    if done.returncode != 0:
-        raise LabError(f"{argv[0]} failed; its log: {log}\n{done.stdout[-1000:]}{last_lines(log)}", "make bench")
-    return seconds, done.stdout
+        overdue = threading.Timer(MOST_SECONDS, process.kill)
+        overdue.start()
+        try:
+            assert process.stdout is not None
+            lines = [(line, time.monotonic() - begun) for line in process.stdout]
+            status = process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            overdue.cancel()
+    run = Run(time.monotonic() - begun, "".join(line for line, _ in lines), tuple(at for _, at in lines))
+    if status != 0:
+        raise LabError(f"{argv[-1]} failed; its log: {log}\n{run.said[-1000:]}{last_lines(log)}", "make bench")
+    return run
 
 
 @contextmanager

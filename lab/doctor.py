@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -194,15 +195,13 @@ def apache_bench(path: str | None = None) -> Finding:
     return Finding("Apache Bench", True, f"{version[1]} at {ab}")
 
 
-def python_packages(root: Path = ROOT) -> Finding:
+def python_packages(venv: Path = Path(sys.prefix), lock: Path = ROOT / "requirements.lock") -> Finding:
     """The virtual environment was made, to the end, from today's lock."""
-    lock, stamp = root / "requirements.lock", root / ".venv" / "requirements.lock"
+    stamp = venv / "requirements.lock"
     if not stamp.exists():
-        return Finding("Python's packages", False, f"{root / '.venv'} was not made to the end.", "make setup")
+        return Finding("Python's packages", False, f"{venv} was not made to the end.", "make setup")
     if stamp.read_bytes() != lock.read_bytes():
-        return Finding(
-            "Python's packages", False, f"{root / '.venv'} was made from another requirements.lock.", "make setup"
-        )
+        return Finding("Python's packages", False, f"{venv} was made from another requirements.lock.", "make setup")
     return Finding("Python's packages", True, "as in requirements.lock")
 
 
@@ -355,7 +354,7 @@ def ports(settings: Settings) -> Finding:
             stack.require_free_port(port, variable)
         except LabError as error:
             taken.append(error)
-            moves.append(f"{variable}={port + 1000}")
+            moves.append(f"{variable}={port + stack.ANOTHER_PORT}")
     if len(taken) == 1:
         return Finding("ports", False, taken[0].what, taken[0].try_next)
     if taken:
@@ -428,12 +427,12 @@ def absence(settings: Settings, name: str, service: str, fix: str) -> Finding | 
     return Finding(name, False, said.rstrip(), fix)
 
 
-def topic(settings: Settings, end_offsets: Callable[[str, str], dict[int, int]] = event_log.end_offsets) -> Finding:
+def topic(settings: Settings, end_offsets: Callable[[Settings], dict[int, int]] = event_log.end_offsets) -> Finding:
     """It is there, with as many partitions as the settings say."""
     if "kafka" not in settings.external and Registry(settings.run).process("kafka") is None:
         return Finding("topic", None, "Kafka does not run", "make step-1")
     try:
-        ends = end_offsets(settings.kafka, settings.topic)
+        ends = end_offsets(settings)
     except LabError as error:
         # Kafka that does not answer is a failure; a topic that step 2 is yet to make is none.
         return Finding("topic", None if error.try_next == "make step-2" else False, error.what, error.try_next)

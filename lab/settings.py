@@ -17,11 +17,12 @@ from lab.errors import LabError
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
+STACKS = ("native", "compose")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One lab. Field `x` is set by the variable `LAB_X`; ports are TCP ports on loopback.
+    """One lab. Field `x` is set by the variable `LAB_X`; ports are TCP ports at `bind`, which is loopback.
 
     An address (`kafka`, `hdfs`, `metastore`, `presto`) that is given names an engine that runs elsewhere:
     the lab uses it and starts nothing. An address that is not given follows from the port.
@@ -30,7 +31,14 @@ class Settings:
     home: Path = ROOT / ".lab" / "home"
     cache: Path = ROOT / ".lab" / "cache"
     history: Path = ROOT / "history.txt"
+    report: Path = ROOT / "report.md"
 
+    stack: str = "native"
+    """What runs the engines of this lab: `native`, or `compose`: then each has a container of its own."""
+    bind: str = LOOPBACK
+    """The address at which engines and API listen."""
+    host: str = LOOPBACK
+    """The name by which others reach the engines that run here."""
     api_port: int = 5000
     kafka_port: int = 9092
     kafka_controller_port: int = 9093
@@ -46,6 +54,10 @@ class Settings:
     hdfs: str = ""
     metastore: str = ""
     presto: str = ""
+    kafka_client: str = ""
+    """A file of Kafka's client settings (TLS, SASL), where Kafka asks for them."""
+    user: str = "lab"
+    """Who asks HDFS and Presto."""
     external: frozenset[str] = frozenset()
     """Which of the four addresses were given. Derived, never set."""
 
@@ -80,11 +92,6 @@ class Settings:
         return self.home / "run"
 
     @property
-    def report(self) -> Path:
-        """The checkout's report; that of a lab with a home of its own is in that home."""
-        return (ROOT if self.home == Settings.home else self.home) / "report.md"
-
-    @property
     def api(self) -> str:
         return f"http://{LOOPBACK}:{self.api_port}"
 
@@ -93,6 +100,10 @@ class Settings:
         host, _, port = self.presto.partition(":")
         return host, int(port)
 
+    @property
+    def hdfs_host(self) -> str:
+        return self.hdfs.partition(":")[0]
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """The settings that `environ` (the process's own by default) and the lab's home ask for."""
@@ -100,14 +111,16 @@ class Settings:
         home = Path(given.get("LAB_HOME") or cls.home).expanduser().absolute()
         remembered = read_env_file(home / "conf" / "lab.env")
         values: dict[str, Any] = {"home": home}
-        if home != cls.home:
-            values["history"] = home / "history.txt"
+        if home != cls.home:  # a lab with a home of its own keeps there what it writes
+            values.update(history=home / "history.txt", report=home / "report.md")
         for field in dataclasses.fields(cls):
             variable = "LAB_" + field.name.upper()
             text = given.get(variable) or remembered.get(variable)
             if text and field.name not in ("home", "external"):
                 values[field.name] = _parse(variable, text, field.default)
         settings = cls(**values)
+        if settings.stack not in STACKS:
+            raise LabError(f"LAB_STACK is {settings.stack!r}; it is one of: {', '.join(STACKS)}.", "unset LAB_STACK")
         ports = {
             "kafka": settings.kafka_port,
             "hdfs": settings.hdfs_port,

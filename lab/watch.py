@@ -173,8 +173,8 @@ class Topic:
     def __init__(
         self,
         settings: Settings,
-        end_offsets: Callable[[str, str], dict[int, int]] = event_log.end_offsets,
-        last_events: Callable[[str, str, int], list[Record]] = event_log.last_events,
+        end_offsets: Callable[[Settings], dict[int, int]] = event_log.end_offsets,
+        last_events: Callable[[Settings, int], list[Record]] = event_log.last_events,
     ) -> None:
         self.settings = settings
         self._end_offsets, self._last_events = end_offsets, last_events
@@ -182,10 +182,10 @@ class Topic:
         self._events: tuple[Record, ...] = ()
 
     def read(self) -> Reading:
-        bootstrap, topic = self.settings.kafka, self.settings.topic
-        ends = self._end_offsets(bootstrap, topic)
+        topic = self.settings.topic
+        ends = self._end_offsets(self.settings)
         if ends != self._ends:
-            self._events = tuple(self._last_events(bootstrap, topic, EVENTS_SHOWN))
+            self._events = tuple(self._last_events(self.settings, EVENTS_SHOWN))
             self._ends = ends
         by_partition = ", ".join(f"partition {partition}: {end:,}" for partition, end in sorted(ends.items()))
         return Reading((Line("topic", topic, sum(ends.values()), by_partition),), self._events)

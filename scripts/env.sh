@@ -1,7 +1,7 @@
 # Sourced by the scripts beside it: says where this lab, its Java and its engines are. POSIX sh; starts no Python.
 
 ROOT=$(dirname "$(dirname "$(readlink -f "$0")")")
-VENV=$ROOT/.venv
+VENV=${LAB_VENV:-$ROOT/.venv}
 LAB_HOME=${LAB_HOME:-$ROOT/.lab/home}
 case $LAB_HOME in
   /*) ;;
@@ -36,6 +36,8 @@ if [ ! -x "$VENV/bin/python" ] || [ ! -d "$PYSPARK" ] || [ -z "${JAVA_HOME:-}" ]
   exit 1
 fi
 export JAVA_HOME
+# An HDFS that runs elsewhere is told who asks; the lab's own does not care.
+[ -z "${LAB_HDFS:-}" ] || export HADOOP_USER_NAME="${HADOOP_USER_NAME:-${LAB_USER:-lab}}"
 JAVA=$JAVA_HOME/bin/java
 
 # For the short-lived command line tools: a quick start counts, not peak speed.

@@ -40,7 +40,9 @@ def test_readme_names_every_setting_and_no_other() -> None:
         "LAB_PRESTO",
     }
     named = set(re.findall(r"LAB_[A-Z_]+", README))
-    assert named <= variables | {"LAB_MAVEN_MIRROR", "LAB_BUNDLE"}, named - variables
+    assert named <= variables | {"LAB_MAVEN_MIRROR", "LAB_BUNDLE", "LAB_BASE_IMAGE", "LAB_UID", "LAB_GID"}, (
+        named - variables
+    )
     ports = {name for name in variables if name.endswith("_PORT")}
     assert ports <= named, ports - named
 

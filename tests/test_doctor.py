@@ -190,11 +190,17 @@ def test_misses_apache_bench(tmp_path: Path) -> None:
 def test_sees_that_the_packages_are_of_another_lock(tmp_path: Path) -> None:
     (tmp_path / ".venv").mkdir()
     (tmp_path / "requirements.lock").write_text("flask==3\n")
-    assert doctor.python_packages(tmp_path).said == f"{tmp_path}/.venv was not made to the end."
+    assert (
+        doctor.python_packages(tmp_path / ".venv", tmp_path / "requirements.lock").said
+        == f"{tmp_path}/.venv was not made to the end."
+    )
     (tmp_path / ".venv" / "requirements.lock").write_text("flask==2\n")
-    assert doctor.python_packages(tmp_path).said == f"{tmp_path}/.venv was made from another requirements.lock."
+    assert (
+        doctor.python_packages(tmp_path / ".venv", tmp_path / "requirements.lock").said
+        == f"{tmp_path}/.venv was made from another requirements.lock."
+    )
     (tmp_path / ".venv" / "requirements.lock").write_text("flask==3\n")
-    assert doctor.python_packages(tmp_path).ok
+    assert doctor.python_packages(tmp_path / ".venv", tmp_path / "requirements.lock").ok
 
 
 def test_names_the_downloads_that_are_missing(tmp_path: Path) -> None:
@@ -298,7 +304,7 @@ def test_names_the_process_that_holds_a_port(tmp_path: Path, listener: socket.so
     found = doctor.ports(settings_at(tmp_path, LAB_API_PORT=port, **ELSEWHERE))
     assert found.ok is False
     assert re.fullmatch(rf"Port {port} is taken by \S+ \(pid {os.getpid()}\)\.", found.said)
-    assert found.fix == f"end that process, or use another port: LAB_API_PORT={port + 1000} make"
+    assert found.fix == f"end that process, or use another port: LAB_API_PORT={port + stack.ANOTHER_PORT} make"
 
 
 def test_names_all_ports_that_another_lab_holds(tmp_path: Path, listener: socket.socket) -> None:
@@ -309,7 +315,7 @@ def test_names_all_ports_that_another_lab_holds(tmp_path: Path, listener: socket
         external = {name: where for name, where in ELSEWHERE.items() if name != "LAB_PRESTO"}
         found = doctor.ports(settings_at(tmp_path, LAB_API_PORT=ports[0], LAB_PRESTO_PORT=ports[1], **external))
     assert [line.split()[1] for line in found.said.splitlines()] == [str(port) for port in ports]
-    moves = f"LAB_API_PORT={ports[0] + 1000} LAB_PRESTO_PORT={ports[1] + 1000} make"
+    moves = f"LAB_API_PORT={ports[0] + stack.ANOTHER_PORT} LAB_PRESTO_PORT={ports[1] + stack.ANOTHER_PORT} make"
     assert found.fix == f"make stop, where that is another lab, or use other ports: {moves}"
 
 
@@ -401,10 +407,10 @@ def test_misses_a_supervisor_where_services_are_wanted(tmp_path: Path) -> None:
 
 
 def test_a_topic_that_is_not_made_yet_is_no_failure(tmp_path: Path) -> None:
-    def no_topic(bootstrap: str, topic: str) -> dict[int, int]:
-        raise LabError(f"Kafka on {bootstrap} has no topic {topic}.", "make step-2")
+    def no_topic(asked: Settings) -> dict[int, int]:
+        raise LabError(f"Kafka on {asked.kafka} has no topic {asked.topic}.", "make step-2")
 
-    def no_kafka(bootstrap: str, topic: str) -> dict[int, int]:
+    def no_kafka(asked: Settings) -> dict[int, int]:
         raise LabError("Kafka did not answer.", "make step-1")
 
     settings = settings_at(tmp_path)

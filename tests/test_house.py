@@ -11,13 +11,14 @@ import pytest
 from lab.settings import ROOT
 
 LAB = ROOT / "lab"
-FOUNDATION = {"settings", "errors", "console", "atomic", "neighbour"}
+FOUNDATION = {"settings", "errors", "console", "atomic", "neighbour", "kafka_client"}
 ROOMS = {
     "errors": set(),
     "settings": {"errors"},
     "atomic": set(),
     "console": {"errors"},
     "neighbour": {"settings", "errors"},
+    "kafka_client": {"settings", "errors"},
     "engines": FOUNDATION,
     "pipeline": FOUNDATION,
     "ledger": FOUNDATION | {"pipeline"},

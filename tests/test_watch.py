@@ -82,7 +82,7 @@ def test_counts_the_topic_by_partition_and_fetches_events_only_when_there_are_ne
     ends = {1: 1000, 0: 234}
     fetched: list[int] = []
 
-    def last_events(bootstrap: str, topic: str, n: int) -> list[Record]:
+    def last_events(settings: Settings, n: int) -> list[Record]:
         fetched.append(n)
         return [record(233)]
 

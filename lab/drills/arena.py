@@ -123,15 +123,15 @@ class Arena:
         self.await_landed()
 
     def await_landed(self, seconds: float = RECOVERY_SECONDS) -> None:
-        topic_id = event_log.topic_id(self.settings.kafka, self.settings.topic)
-        ends = event_log.end_offsets(self.settings.kafka, self.settings.topic)
+        topic_id = event_log.topic_id(self.settings)
+        ends = event_log.end_offsets(self.settings)
         await_landed(self.settings, topic_id, ends, seconds)
 
     def topic_now(self) -> list[Record]:
         """All records that the topic holds."""
-        topic_id = event_log.topic_id(self.settings.kafka, self.settings.topic)
+        topic_id = event_log.topic_id(self.settings)
         found = []
-        for record in event_log.read(self.settings.kafka, self.settings.topic):
+        for record in event_log.read(self.settings):
             place = Place(topic_id, record.partition, record.offset)
             try:
                 event = json.loads(record.value)

@@ -51,7 +51,7 @@ def run(arena: Arena) -> tuple[list[Check], list[Check]]:
     finally:
         arena.answers += load.answers
     arena.await_landed()
-    ends = event_log.end_offsets(settings.kafka, settings.topic)
+    ends = event_log.end_offsets(settings)
     arena.until(lambda: dict(queries.ask(settings, REACHED).rows) == ends, "the control reached the topic's end")
     arena.registry.stop(["control"])
     seen = arena.seen(load.counts)

@@ -26,7 +26,7 @@ def run(settings: Settings) -> None:
     spark = SparkSession.builder.appName("control").getOrCreate()
     reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", settings.kafka)
     records = reader.option("subscribe", settings.topic).option("startingOffsets", "latest").load()
-    topic_id = event_log.topic_id(settings.kafka, settings.topic)
+    topic_id = event_log.topic_id(settings)
 
     def append(rows: DataFrame, batch_id: int) -> None:
         rows.drop("event_key").coalesce(1).write.mode("append").parquet(folder(settings))

@@ -164,11 +164,11 @@ def remake_topic(arena: Arena, load: Load) -> None:
     with load.resting():
         arena.await_landed()
         arena.of_deleted_topics += arena.topic_now()
-        before = event_log.topic_id(settings.kafka, settings.topic)
+        before = event_log.topic_id(settings)
         arena.lab.run([*tool, "--delete", "--topic", settings.topic], 60, quiet=True)
         with console.quietly():
             step_2_create_topic.do(arena.lab)
-        after = event_log.topic_id(settings.kafka, settings.topic)
+        after = event_log.topic_id(settings)
     arena.say(f"the topic {before} was deleted, and made again as {after}")
 
 

@@ -16,6 +16,7 @@ from kafka.errors import KafkaError
 
 from lab.drills.verdict import Answer
 from lab.errors import LabError
+from lab.kafka_client import for_python
 from lab.pipeline import event_log, queries, traffic
 from lab.settings import Settings
 
@@ -121,13 +122,13 @@ class Load:
             with self._busy[PLAYERS]:
                 try:
                     producer = producer or KafkaProducer(
-                        bootstrap_servers=self._settings.kafka,
+                        **for_python(self._settings),
                         bootstrap_timeout_ms=3000,
                         delivery_timeout_ms=5000,
                         request_timeout_ms=2000,
                         max_block_ms=2000,
                     )
-                    records = event_log.last_events(self._settings.kafka, self._settings.topic, 100)
+                    records = event_log.last_events(self._settings, 100)
                     values = [record.value for record in records]
                     for value in (*chance.sample(values, min(2, len(values))), chance.choice(RUBBISH)):
                         producer.send(self._settings.topic, value).get(6)

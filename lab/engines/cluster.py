@@ -37,28 +37,14 @@ READY_SECONDS = 240.0
 
 @dataclass(frozen=True)
 class Node:
-    """One server: `settings` are those of its home; `values` and `files` are what only its configuration has."""
+    """One server: `settings` are those of its home; `values` are what only its configuration has."""
 
     name: str
     command: tuple[str, ...]
     settings: Settings
     values: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     format_command: tuple[str, ...] = ()
-
-
-PRESTO_WORKER = """\
-coordinator=false
-discovery.uri=http://127.0.0.1:{coordinator}
-http-server.http.port={own}
-http-server.admin.enabled=false
-http-server.log.enabled=false
-query.max-memory=300MB
-query.max-memory-per-node=200MB
-query.max-total-memory-per-node=300MB
-memory.heap-headroom-per-node=200MB
-"""
 
 
 def names() -> list[str]:
@@ -135,12 +121,12 @@ def nodes(home: Path, cache: Path) -> list[Node]:
         found.append(Node(name, ("hdfs", "datanode"), settings(name, **three)))
     own = settings("metastore")
     found.append(Node("metastore", ("hive", "--service", "metastore", "-p", str(own.metastore_port)), own))
-    found.append(Node("presto", ("presto-server", "run"), settings("presto"), {"presto_includes_coordinator": "false"}))
+    role = {"presto_role": stack.PRESTO_COORDINATOR.format(works_too="false")}
+    found.append(Node("presto", ("presto-server", "run"), settings("presto"), role))
     for n in range(1, PRESTO_WORKERS + 1):
         name = f"presto-worker-{n}"
-        config = PRESTO_WORKER.format(coordinator=ports["presto"][0], own=ports[name][0])
-        files = {"presto/config.properties": config}
-        found.append(Node(name, ("presto-server", "run"), settings(name), {"presto_node": name}, files))
+        role = {"presto_role": "coordinator=false", "presto_node": name, "presto_own_port": str(ports[name][0])}
+        found.append(Node(name, ("presto-server", "run"), settings(name), role))
     daemon = {"SPARK_DAEMON_MEMORY": "192m", "SPARK_DAEMON_JAVA_OPTS": "-Dspark.master.rest.enabled=false"}
     port, page, _ = ports["spark-master"]
     listens = ("--host", LOOPBACK, "--port", str(port), "--webui-port", str(page))
@@ -174,8 +160,6 @@ def start(home: Path, cache: Path, on_ready: Callable[[str, float], None]) -> Pa
 
     def bring_up(node: Node) -> None:
         stack.configure(node.settings, node.values)
-        for name, text in node.files.items():
-            atomic.write_text(node.settings.conf / name, text)
         service = _service(home, node)
         stack.format_once(node.name.split("-")[0], node.format_command, node.settings, service.env)
         registry.start(service)

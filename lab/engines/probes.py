@@ -18,6 +18,7 @@ from thrift.Thrift import TApplicationException, TException, TMessageType, TType
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TBufferedTransport
 
+from lab.kafka_client import for_python
 from lab.settings import Settings
 
 PROBE_TOPIC = "lab-probe"
@@ -34,7 +35,7 @@ FAILURES = (NotReady, KafkaError, requests.RequestException, PrestoError, TExcep
 
 def kafka(settings: Settings) -> str:
     """Write one record to the probe's topic and read it back."""
-    where = {"bootstrap_servers": settings.kafka, "request_timeout_ms": 5000, "bootstrap_timeout_ms": 3000}
+    where = {**for_python(settings), "request_timeout_ms": 5000, "bootstrap_timeout_ms": 3000}
     admin = KafkaAdminClient(**where)
     try:
         admin.create_topics([NewTopic(PROBE_TOPIC, 1, settings.replication)])
@@ -85,7 +86,7 @@ def _webhdfs(
 ) -> requests.Response:
     host = settings.hdfs.partition(":")[0]
     url = f"http://{host}:{settings.namenode_http_port}/webhdfs/v1{path}"
-    parameters = {"op": operation, "user.name": "lab", **query}
+    parameters = {"op": operation, "user.name": settings.user, **query}
     answer = requests.request(method, url, params=parameters, data=data, timeout=5)
     answer.raise_for_status()
     return answer
@@ -128,7 +129,12 @@ def presto_query(settings: Settings) -> str:
     host, port = settings.presto_host_port
     session = requests.Session()
     connection = presto.connect(
-        host, port=port, username="lab", poll_interval=0.01, requests_session=session, requests_kwargs={"timeout": 10}
+        host,
+        port=port,
+        username=settings.user,
+        poll_interval=0.01,
+        requests_session=session,
+        requests_kwargs={"timeout": 10},
     )
     cursor = connection.cursor()
     cursor.execute("SELECT 1")
@@ -142,7 +148,9 @@ def presto_query(settings: Settings) -> str:
 def presto_nodes(settings: Settings) -> int:
     """How many nodes Presto's coordinator knows that work, itself among them."""
     host, port = settings.presto_host_port
-    connection = presto.connect(host, port=port, username="lab", poll_interval=0.01, requests_kwargs={"timeout": 10})
+    connection = presto.connect(
+        host, port=port, username=settings.user, poll_interval=0.01, requests_kwargs={"timeout": 10}
+    )
     cursor = connection.cursor()
     cursor.execute("SELECT count(*) FROM system.runtime.nodes WHERE state = 'active'")
     ((count,),) = cursor.fetchall()

@@ -28,6 +28,15 @@ TEMPLATES = Path(__file__).parent / "templates"
 READY_SECONDS = 180.0
 LEAST_MEMORY = 1_500_000_000  # bytes available that the engines need to start
 LEAST_DISK = 1_000_000_000  # bytes free: below that HDFS and Kafka stop taking data
+ANOTHER_PORT = 100
+"""Added to a port that is taken, to name another: none of the lab's own, and none that a browser refuses."""
+AIRPLAY = ("ControlCenter", "ControlCe")
+"""Holds port 5000 on a Mac, unless it is switched off in the settings of AirDrop & Handoff."""
+
+PRESTO_COORDINATOR = """\
+coordinator=true
+node-scheduler.include-coordinator={works_too}
+discovery-server.enabled=true"""
 
 Commands = Callable[[tuple[str, ...], bool], None]
 """Is told each command before it runs, and whether it runs in the background."""
@@ -118,12 +127,14 @@ def configure(settings: Settings, others: Mapping[str, str] | None = None) -> No
         "kafka_voters": f"1@{LOOPBACK}:{settings.kafka_controller_port}",
         "kafka_copies": "1",
         "presto_node": "lab-coordinator",
-        "presto_includes_coordinator": "true",
+        "presto_role": PRESTO_COORDINATOR.format(works_too="true"),
+        "presto_own_port": str(settings.presto_port),
     }
     values = {
         **alone,
         **(others or {}),
         **{name: str(value) for name, value in vars(settings).items()},
+        "hdfs_host": settings.hdfs_host,
         "conf": str(settings.conf),
         "conf_uri": "file://" + quote(str(settings.conf)),
         "data": str(settings.data),
@@ -260,7 +271,8 @@ def require_free_port(port: int, variable: str) -> None:
         except OSError:
             holder = _holder_of(port)
     raise LabError(
-        f"Port {port} is taken by {holder}.", f"end that process, or use another port: {variable}={port + 1000} make"
+        f"Port {port} is taken by {holder}.",
+        f"end that process, or use another port: {variable}={port + ANOTHER_PORT} make",
     )
 
 
@@ -271,7 +283,12 @@ def _holder_of(port: int) -> str:
         except (psutil.Error, OSError):
             continue  # another user's process: its connections are not ours to see
         if port in held:
-            return f"{process.info['name']} (pid {process.info['pid']})"
+            found = f"{process.info['name']} (pid {process.info['pid']})"
+            return (
+                f"{found}, macOS's AirPlay Receiver (System Settings, AirDrop & Handoff)"
+                if process.info["name"] in AIRPLAY
+                else found
+            )
     return "a process of another user"
 
 

@@ -74,7 +74,7 @@ def run(settings: Settings) -> int:
 
 def rcfile_text(settings: Settings) -> str:
     """What the shell reads when it starts."""
-    path = os.pathsep.join([str(ROOT / "scripts"), str(ROOT / ".venv" / "bin"), os.environ.get("PATH", os.defpath)])
+    path = os.pathsep.join([str(ROOT / "scripts"), str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)])
     # a colon separates patterns, and one within a pattern is written with a backslash
     ignored = ":".join(pattern.replace(":", "\\:") for pattern in ("make", "make *", *SECRETS))
     return RCFILE.format(

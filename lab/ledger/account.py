@@ -205,9 +205,9 @@ def take(settings: Settings) -> Account:
 
     What the API answered is read first and the topic's end after it, so that the one is never ahead of the other.
     """
-    topic_id = event_log.topic_id(settings.kafka, settings.topic)
+    topic_id = event_log.topic_id(settings)
     journal = read_journal(settings.logs / "api-journal.log")
-    ends = event_log.end_offsets(settings.kafka, settings.topic)
+    ends = event_log.end_offsets(settings)
     await_landed(settings, topic_id, ends)
     up_to = " OR ".join(f"(kafka_partition = {p} AND kafka_offset < {end})" for p, end in ends.items())
     here = f"kafka_topic_id = '{topic_id}' AND ({up_to})"

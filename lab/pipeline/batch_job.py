@@ -10,6 +10,7 @@ import json
 from pyspark.sql import DataFrame, SparkSession
 
 from lab.errors import LabError
+from lab.kafka_client import for_spark
 from lab.pipeline import event_log
 from lab.pipeline.landing import CONSUMER, MOST_RECORDS, Landing, only_writer
 from lab.settings import Settings
@@ -21,18 +22,18 @@ def read(spark: SparkSession, settings: Settings, start: dict[int, int], end: di
     def as_json(offsets: dict[int, int]) -> str:
         return json.dumps({settings.topic: {str(partition): offset for partition, offset in offsets.items()}})
 
-    reader = spark.read.format("kafka").option("kafka.bootstrap.servers", settings.kafka)
+    reader = spark.read.format("kafka").options(**for_spark(settings))
     reader = reader.option("subscribe", settings.topic).options(**CONSUMER)
     # Explicit offsets: the default, earliest to latest, would land everything again each time.
     return reader.option("startingOffsets", as_json(start)).option("endingOffsets", as_json(end)).load()
 
 
 def run(settings: Settings) -> None:
-    end = event_log.end_offsets(settings.kafka, settings.topic)
+    end = event_log.end_offsets(settings)
     if not any(end.values()):
         print("The topic holds no event yet.")
         return
-    with only_writer(settings), event_log.TopicIdentity(settings.kafka, settings.topic) as identity:
+    with only_writer(settings), event_log.TopicIdentity(settings) as identity:
         spark = SparkSession.builder.appName("batch").getOrCreate()
         landing = Landing(spark, settings, identity.now, len(end), landed_by="batch")
         start = landing.starts

@@ -24,6 +24,8 @@ from kafka.errors import (
 )
 
 from lab.errors import LabError
+from lab.kafka_client import for_python
+from lab.settings import Settings
 
 APPEND_SECONDS = 6.5
 """The longest that `append` takes to write or to give up, so that an HTTP answer comes within 10 s."""
@@ -62,9 +64,10 @@ class EventLog:
     producer that has failed is never used again, because its own account of what was sent can no longer be trusted.
     """
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self.bootstrap = bootstrap
-        self.topic = topic
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.bootstrap = settings.kafka
+        self.topic = settings.topic
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self._producer: KafkaProducer | None = None
@@ -101,7 +104,7 @@ class EventLog:
         """
         if time.monotonic() - self._answered_at > within and self._asking.acquire(blocking=False):
             try:
-                end_offsets(self.bootstrap, self.topic, timeout=within)
+                end_offsets(self.settings, timeout=within)
                 self._answered_at = time.monotonic()
             except LabError:
                 return False
@@ -125,7 +128,7 @@ class EventLog:
                 if time.monotonic() - self._refused_at < RECONNECT_SECONDS:
                     raise NotLogged(f"Kafka did not answer on {self.bootstrap}.")
                 try:
-                    self._producer = _producer(self.bootstrap)
+                    self._producer = _producer(self.settings)
                 except KafkaError as error:
                     self._refused_at = time.monotonic()
                     raise NotLogged(f"Kafka did not answer on {self.bootstrap}: {error}") from error
@@ -141,9 +144,9 @@ class EventLog:
         threading.Thread(target=_close, args=(producer, APPEND_SECONDS), name="retire-producer", daemon=True).start()
 
 
-def _producer(bootstrap: str) -> KafkaProducer:
+def _producer(settings: Settings) -> KafkaProducer:
     return KafkaProducer(
-        bootstrap_servers=bootstrap,
+        **for_python(settings),
         # a 2xx means that the event survives: every in-sync replica has it
         acks="all",
         # the producer's own retries must not write an event twice
@@ -186,25 +189,26 @@ class Record:
     value: bytes
 
 
-def end_offsets(bootstrap: str, topic: str, timeout: float = ASK_SECONDS) -> dict[int, int]:
+def end_offsets(settings: Settings, timeout: float = ASK_SECONDS) -> dict[int, int]:
     """By partition, the offset that the next event will get. Raises LabError when Kafka or the topic is not there."""
-    with _consumer(bootstrap, timeout) as consumer:
-        return _end_offsets(consumer, topic, timeout)
+    with _consumer(settings, timeout) as consumer:
+        return _end_offsets(consumer, settings.topic, timeout)
 
 
-def last_events(bootstrap: str, topic: str, n: int) -> list[Record]:
+def last_events(settings: Settings, n: int) -> list[Record]:
     """The newest `n` messages of the topic, oldest first. Raises LabError when Kafka or the topic is not there."""
-    records = list(read(bootstrap, topic, n))
+    records = list(read(settings, n))
     records.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
     return records[-n:] if n > 0 else []
 
 
-def read(bootstrap: str, topic: str, newest: int | None = None) -> Iterator[Record]:
+def read(settings: Settings, newest: int | None = None) -> Iterator[Record]:
     """What the topic holds at this moment, of each partition the `newest` messages or all, in order of their offsets.
 
     Raises LabError when Kafka or the topic is not there, or when nothing comes for `ASK_SECONDS`.
     """
-    with _consumer(bootstrap, ASK_SECONDS) as consumer:
+    bootstrap, topic = settings.kafka, settings.topic
+    with _consumer(settings, ASK_SECONDS) as consumer:
         ends = _end_offsets(consumer, topic, ASK_SECONDS)
         partitions = [TopicPartition(topic, partition) for partition in ends]
         starts = consumer.beginning_offsets(partitions)
@@ -223,20 +227,20 @@ def read(bootstrap: str, topic: str, newest: int | None = None) -> Iterator[Reco
                         yield Record(message.partition, message.offset, message.timestamp, message.key, message.value)
 
 
-def topic_id(bootstrap: str, topic: str) -> str:
+def topic_id(settings: Settings) -> str:
     """The TopicId that `kafka-topics --describe` prints; its characters are safe in a file's name.
 
     A topic that is deleted and made again has another. Raises LabError when Kafka or the topic is not there.
     """
-    with TopicIdentity(bootstrap, topic) as identity:
+    with TopicIdentity(settings) as identity:
         return identity.now()
 
 
 class TopicIdentity:
     """Asks for a topic's id again and again, over one connection; `topic_id` says what that is."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self._bootstrap, self._topic = bootstrap, topic
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._bootstrap, self._topic = settings, settings.kafka, settings.topic
         self._admin: KafkaAdminClient | None = None
 
     def __enter__(self) -> TopicIdentity:
@@ -249,10 +253,10 @@ class TopicIdentity:
     def now(self) -> str:
         """Raises LabError when Kafka or the topic is not there."""
         milliseconds = int(ASK_SECONDS * 1000)
-        with _translated(self._bootstrap, ASK_SECONDS):
+        with _translated(self._settings, ASK_SECONDS):
             if self._admin is None:
                 self._admin = KafkaAdminClient(
-                    bootstrap_servers=self._bootstrap,
+                    **for_python(self._settings),
                     bootstrap_timeout_ms=milliseconds,
                     request_timeout_ms=milliseconds,
                 )
@@ -272,10 +276,10 @@ def _end_offsets(consumer: KafkaConsumer, topic: str, timeout: float) -> dict[in
 
 
 @contextmanager
-def _consumer(bootstrap: str, timeout: float) -> Iterator[KafkaConsumer]:
-    with _translated(bootstrap, timeout):
+def _consumer(settings: Settings, timeout: float) -> Iterator[KafkaConsumer]:
+    with _translated(settings, timeout):
         consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap,
+            **for_python(settings),
             bootstrap_timeout_ms=int(timeout * 1000),
             request_timeout_ms=int(timeout * 1000),
             # it only looks: no group, and nothing remembered in Kafka
@@ -290,11 +294,15 @@ def _consumer(bootstrap: str, timeout: float) -> Iterator[KafkaConsumer]:
 
 
 @contextmanager
-def _translated(bootstrap: str, timeout: float) -> Iterator[None]:
+def _translated(settings: Settings, timeout: float) -> Iterator[None]:
     try:
         yield
     except KafkaError as error:
-        raise LabError(f"Kafka did not answer on {bootstrap} within {timeout:.0f} s: {error}", "make step-1") from error
+        # The client says no more where Kafka has refused its password, or it Kafka's certificate.
+        refused = f", or did not accept what {settings.kafka_client} says," if settings.kafka_client else ""
+        raise LabError(
+            f"Kafka did not answer on {settings.kafka}{refused} within {timeout:.0f} s: {error}", "make step-1"
+        ) from error
 
 
 def _no_topic(bootstrap: str, topic: str) -> LabError:

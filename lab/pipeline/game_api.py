@@ -298,7 +298,7 @@ def new_event_id() -> str:
 def wsgi() -> Flask:
     """The API of this lab, for a WSGI server. Call it in the worker: nothing in it survives a fork."""
     settings = Settings.from_env()
-    event_log = EventLog(settings.kafka, settings.topic)
+    event_log = EventLog(settings)
     guild_book = GuildBook(settings.data / "api" / "guild_book.sqlite3", start=GUILDS, now=clock)
     resender = Resender(guild_book, event_log.append)
     resender.start()

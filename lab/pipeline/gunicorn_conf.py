@@ -14,7 +14,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from lab.settings import LOOPBACK, Settings
+from lab.settings import Settings
 
 _settings = Settings.from_env()
 _settings.logs.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 wsgi_app = "lab.pipeline.game_api:wsgi()"
-bind = f"{LOOPBACK}:{_settings.api_port}"
+bind = f"{_settings.bind}:{_settings.api_port}"
 proc_name = "game-api"
 
 # Two processes, for two cores. A request mostly waits for Kafka, so a worker serves many at once, in greenlets: threads

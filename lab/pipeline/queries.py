@@ -67,7 +67,7 @@ def connect(settings: Settings) -> Iterator[Any]:
     connection = presto.connect(
         host,
         port=port,
-        username="lab",
+        username=settings.user,
         catalog="hive",
         schema=settings.schema,
         poll_interval=0.01,

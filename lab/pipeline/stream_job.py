@@ -19,6 +19,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from lab.errors import LabError
+from lab.kafka_client import for_spark
 from lab.pipeline import event_log
 from lab.pipeline.landing import CONSUMER, MOST_RECORDS, Landing, only_writer
 from lab.settings import Settings
@@ -34,7 +35,7 @@ WORKED_SECONDS = 120.0
 
 def read(spark: SparkSession, settings: Settings, start: dict[int, int]) -> DataFrame:
     """The topic's records from the offsets `start` on, as an endless stream."""
-    reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", settings.kafka)
+    reader = spark.readStream.format("kafka").options(**for_spark(settings))
     reader = reader.option("subscribe", settings.topic).option("maxOffsetsPerTrigger", MOST_RECORDS)
     reader = reader.options(**CONSUMER)
     # Where the last landing ended: the default, latest, would miss what was logged before this job started.
@@ -82,8 +83,8 @@ def persist(attempt: Callable[[], None], stopping: threading.Event, patience: fl
 
 def stream(spark: SparkSession, settings: Settings, stopping: threading.Event) -> None:
     """Land what arrives, from where the last landing ended, until `stopping` is set. Raises one of AWAY."""
-    partitions = len(event_log.end_offsets(settings.kafka, settings.topic))
-    with event_log.TopicIdentity(settings.kafka, settings.topic) as identity:
+    partitions = len(event_log.end_offsets(settings))
+    with event_log.TopicIdentity(settings) as identity:
         landing = Landing(spark, settings, identity.now, partitions, landed_by="stream")
         busy = threading.Lock()
 

@@ -19,9 +19,9 @@ Data = dict[str, Any]
 
 def seen(settings: Settings) -> Data:
     """What the lab holds now, once all that the topic holds has landed. Raises LabError."""
-    topic_id = event_log.topic_id(settings.kafka, settings.topic)
+    topic_id = event_log.topic_id(settings)
     answered = account.read_journal(settings.logs / "api-journal.log").answered
-    ends = event_log.end_offsets(settings.kafka, settings.topic)
+    ends = event_log.end_offsets(settings)
     account.await_landed(settings, topic_id, ends)
     counts = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for name in tables())
     landed = files.landed_files(settings)

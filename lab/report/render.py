@@ -7,6 +7,7 @@ notebook `report.ipynb`, and `report.html`, a page that needs no other file.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -143,6 +144,7 @@ def kernel_environment(settings: Settings, work: Path) -> dict[str, str]:
         | {
             "PATH": path,
             "PYTHONPATH": str(ROOT),
+            "LAB_VENV": sys.prefix,
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             "TZ": "UTC",

@@ -21,13 +21,18 @@ def do(lab: Lab) -> None:
     settings = lab.settings
     if not settings.conf.exists():
         lab.recorder.start_anew()
-    for engine in sorted(settings.external):
-        console.say(f"{engine} runs elsewhere, at {getattr(settings, engine)}: nothing is started for it.")
 
     def announce(argv: tuple[str, ...], background: bool) -> None:
         console.command(argv, background)
         with lab.recorder.running(argv, background=background) as entry:
             entry.status = 0
+
+    if settings.stack == "compose":
+        announce(("docker", "compose", "up", "--detach"), False)
+        console.say("Each engine has a container, and it has answered a real request from within. Now from here:")
+    else:
+        for engine in sorted(settings.external):
+            console.say(f"{engine} runs elsewhere, at {getattr(settings, engine)}: nothing is started for it.")
 
     def ready(name: str, seconds: float, said: str) -> None:
         console.say(f"  {name} is ready after {seconds:.1f} s: {said}")

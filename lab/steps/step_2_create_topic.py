@@ -28,10 +28,10 @@ def do(lab: Lab) -> None:
 def evidence(lab: Lab) -> list[Evidence]:
     lab.require_engines()
     settings = lab.settings
-    ends = event_log.end_offsets(settings.kafka, settings.topic)
+    ends = event_log.end_offsets(settings)
     enough = len(ends) >= settings.partitions
     return [
-        Evidence("topic id", event_log.topic_id(settings.kafka, settings.topic)),
+        Evidence("topic id", event_log.topic_id(settings)),
         Evidence("partitions", str(len(ends)), enough, f"kafka-topics --alter --topic {settings.topic} in make shell"),
         Evidence("records so far", str(sum(ends.values()))),
     ]

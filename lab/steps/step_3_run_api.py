@@ -22,7 +22,7 @@ READY_SECONDS = 30.0
 
 def do(lab: Lab) -> None:
     lab.require_engines()
-    event_log.end_offsets(lab.settings.kafka, lab.settings.topic)  # says so when step 2 is missing
+    event_log.end_offsets(lab.settings)  # says so when step 2 is missing
     if lab.registry.process("api") is None:
         stack.require_free_port(lab.settings.api_port, "LAB_API_PORT")
     log = lab.start("api", ["gunicorn", "--config", "python:lab.pipeline.gunicorn_conf"], grace=20.0)

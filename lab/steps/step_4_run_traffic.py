@@ -87,11 +87,11 @@ class Tally:
 @contextmanager
 def counted(lab: Lab, lines: list[traffic.Line], weeks: int = 0) -> Iterator[Tally]:
     """Note in the lab's home what was planned, what `ab` counted meanwhile and how the topic grew."""
-    before = event_log.end_offsets(lab.settings.kafka, lab.settings.topic)
+    before = event_log.end_offsets(lab.settings)
     weeks = max(weeks, weeks_sent(lab))
     tally = Tally()
     yield tally
-    after = event_log.end_offsets(lab.settings.kafka, lab.settings.topic)
+    after = event_log.end_offsets(lab.settings)
     known, unknown = traffic.expected(lines)
     record = {
         "planned": known + unknown,

@@ -18,7 +18,7 @@ lands the rows as parquet on HDFS, a folder for each table. What is no event goe
 
 def do(lab: Lab) -> None:
     lab.require_engines()
-    if not any(event_log.end_offsets(lab.settings.kafka, lab.settings.topic).values()):
+    if not any(event_log.end_offsets(lab.settings).values()):
         raise LabError("The topic holds no event yet: step 4 comes first.", "make step-4")
     if lab.registry.process("stream"):
         console.say("The stream of step 6 is running and lands each event as it comes: there is nothing for a batch.")
@@ -36,8 +36,8 @@ def _many(lab: Lab) -> bool:
 def evidence(lab: Lab) -> list[Evidence]:
     lab.require_engines()
     settings = lab.settings
-    topic_id = event_log.topic_id(settings.kafka, settings.topic)
-    ends = event_log.end_offsets(settings.kafka, settings.topic)
+    topic_id = event_log.topic_id(settings)
+    ends = event_log.end_offsets(settings)
     if lab.registry.process("stream"):
         await_landed(settings, topic_id, ends)
     entries = [entry for entry in files.landed_files(settings) if entry.landed and entry.landed.topic_id == topic_id]

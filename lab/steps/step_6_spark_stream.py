@@ -27,11 +27,11 @@ MORE = 40
 
 def do(lab: Lab) -> None:
     lab.require_engines()
-    event_log.end_offsets(lab.settings.kafka, lab.settings.topic)  # says so when step 2 is missing
+    event_log.end_offsets(lab.settings)  # says so when step 2 is missing
     lab.require("api", 3)
     log = start(lab)
     settings = lab.settings
-    topic_id = event_log.topic_id(settings.kafka, settings.topic)
+    topic_id = event_log.topic_id(settings)
     _await_query(lab)
     console.say(f"Sending {MORE} requests in bursts while the stream runs:")
     for lines in traffic.bursts(traffic.mix(MORE, traffic.SAMPLE_SEED), 10):
@@ -39,10 +39,10 @@ def do(lab: Lab) -> None:
             argv = line.command(settings.api)
             console.command(argv)
             traffic.read_report(lab.run(argv, 60 + line.requests, quiet=True))
-        ends = event_log.end_offsets(settings.kafka, settings.topic)
+        ends = event_log.end_offsets(settings)
         landed = files.landed_ends(settings, topic_id)
         console.say(f"  the topic holds {sum(ends.values())} records, {sum(landed.values())} have landed")
-    await_landed(settings, topic_id, event_log.end_offsets(settings.kafka, settings.topic))
+    await_landed(settings, topic_id, event_log.end_offsets(settings))
     console.say("What the stream says:")
     console.output("\n".join(line for line in stack.last_lines(log, 40).splitlines() if "micro-batch" in line))
 
@@ -69,8 +69,8 @@ def resting(lab: Lab) -> Iterator[None]:
 def _await_query(lab: Lab) -> None:
     """Return when the stream has landed what the topic holds already."""
     settings = lab.settings
-    topic_id = event_log.topic_id(settings.kafka, settings.topic)
-    ends = event_log.end_offsets(settings.kafka, settings.topic)
+    topic_id = event_log.topic_id(settings)
+    ends = event_log.end_offsets(settings)
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
@@ -86,8 +86,8 @@ def _await_query(lab: Lab) -> None:
 def evidence(lab: Lab) -> list[Evidence]:
     lab.require("stream", 6)
     settings = lab.settings
-    topic_id = event_log.topic_id(settings.kafka, settings.topic)
-    ends = event_log.end_offsets(settings.kafka, settings.topic)
+    topic_id = event_log.topic_id(settings)
+    ends = event_log.end_offsets(settings)
     await_landed(settings, topic_id, ends)
     by_stream = [
         entry.landed

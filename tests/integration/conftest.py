@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ import pytest
 
 from lab.engines.services import OWNER, Registry
 from lab.neighbour import neighbour
+from lab.pipeline import simulation, traffic
 from lab.settings import ROOT, Settings
+
+TABLE_OF = {"": "defaults", "purchase_a_sword": "purchases", "purchase_a_shield": "purchases"}
 
 
 @dataclass
@@ -73,6 +77,16 @@ class RunningLab:
 def new_lab(home: Path) -> RunningLab:
     environment = neighbour(home, os.environ)
     return RunningLab(Settings.from_env(environment), environment)
+
+
+def planned() -> Counter[str]:
+    """How many rows each table must have in the end, by the plan of the traffic that the steps send."""
+    lines = [*traffic.SAMPLE, *simulation.week(1), *traffic.mix(40, traffic.SAMPLE_SEED)]
+    rows: Counter[str] = Counter()
+    for line in lines:
+        deed = line.path.split("/")[1]
+        rows[TABLE_OF.get(deed, "guilds") if line.known else "rejected"] += line.requests
+    return rows
 
 
 @pytest.fixture(scope="session")

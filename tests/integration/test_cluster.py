@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,14 +19,13 @@ from lab.engines.services import Registry
 from lab.errors import LabError
 from lab.ledger import account
 from lab.neighbour import neighbour
-from lab.pipeline import queries, simulation, traffic
+from lab.pipeline import queries
 from lab.settings import Settings
-from tests.integration.conftest import RunningLab
+from tests.integration.conftest import RunningLab, planned
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 SEED = int(os.environ.get("FAULTS_SEED", random.SystemRandom().randrange(10**6)))
 LEAST_MEMORY = cluster.LEAST_MEMORY
-TABLES = {"": "defaults", "purchase_a_sword": "purchases", "purchase_a_shield": "purchases"}
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +51,6 @@ def on_cluster(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield running
     finally:
         running.make("stop")
-
-
-def planned() -> Counter[str]:
-    """How many rows each table must have in the end, by the plan of the traffic that the steps send."""
-    lines = [*traffic.SAMPLE, *simulation.week(1), *traffic.mix(40, traffic.SAMPLE_SEED)]
-    rows: Counter[str] = Counter()
-    for line in lines:
-        deed = line.path.split("/")[1]
-        rows[TABLES.get(deed, "guilds") if line.known else "rejected"] += line.requests
-    return rows
 
 
 def test_the_eight_steps_end_in_the_numbers_that_they_end_in_everywhere(on_cluster: RunningLab) -> None:

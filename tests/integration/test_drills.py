@@ -186,7 +186,7 @@ def test_the_ledger_finds_events_that_stand_in_a_wrong_table(arena: Arena, shelf
     settings = arena.settings
     arena.await_landed()
     arena.registry.stop(["stream"])
-    topic_id = event_log.topic_id(settings.kafka, settings.topic)
+    topic_id = event_log.topic_id(settings)
     entries = [entry for entry in files.landed_files(settings) if entry.landed and entry.landed.topic_id == topic_id]
     target = max(entry.segment for entry in entries if entry.segment.table == shelf)
     # One landing gives the same name to its files in every table: such a file could not be moved there.
@@ -220,7 +220,7 @@ def test_a_topic_that_is_given_more_partitions_goes_on_landing(arena: Arena) -> 
     load = Load(settings, "partitions", SEED)
     with load:
         arena.until(
-            lambda: event_log.end_offsets(settings.kafka, settings.topic).get(more - 1, 0) > 3,
+            lambda: event_log.end_offsets(settings).get(more - 1, 0) > 3,
             "the new partition holds records",
             120,
         )

@@ -100,7 +100,7 @@ def test_traffic_without_the_api_is_told_to_start_it(lab: RunningLab) -> None:
 def test_step_3_runs_the_api_and_health_logs_no_event(lab: RunningLab) -> None:
     lab.step(3)
     assert requests.get(f"{lab.settings.api}/health", timeout=10).json() == {"status": "ok"}
-    assert sum(event_log.end_offsets(lab.settings.kafka, "events").values()) == 0
+    assert sum(event_log.end_offsets(lab.settings).values()) == 0
 
 
 def test_a_batch_before_any_event_says_that_step_4_is_missing(lab: RunningLab) -> None:
@@ -325,9 +325,7 @@ def test_an_event_that_reaches_the_topic_twice_lands_once_and_the_other_is_count
     event_id = answer.headers["X-Event-Id"]
     again = requests.get(f"{lab.settings.api}/purchase_a_sword/katana", headers={"Idempotency-Key": "once"}, timeout=10)
     assert (again.status_code, again.headers["X-Event-Id"]) == (200, event_id)
-    first = next(
-        record for record in event_log.last_events(lab.settings.kafka, "events", 5) if event_id.encode() in record.value
-    )
+    first = next(record for record in event_log.last_events(lab.settings, 5) if event_id.encode() in record.value)
     tool = ["kafka-console-producer", "--bootstrap-server", lab.settings.kafka, "--topic", "events"]
     stray = json.loads(first.value)
     del stray["may_repeat"]  # as another producer would write it

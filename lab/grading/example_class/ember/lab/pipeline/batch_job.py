@@ -10,7 +10,7 @@ from lab.pipeline.layout import LandedFile, Segment
 from lab.settings import Settings
 
 settings = Settings.from_env()
-topic_id = event_log.topic_id(settings.kafka, settings.topic)
+topic_id = event_log.topic_id(settings)
 spark = SparkSession.builder.appName("made by hand").getOrCreate()
 rows = (
     spark.range(1000)
