@@ -12,7 +12,7 @@ RUN mkdir -p /usr/share/man/man1 \
     && ln -s /usr/lib/jvm/java-17-openjdk-* /opt/java
 ENV JAVA_HOME=/opt/java LAB_VENV=/opt/lab/venv LAB_CACHE=/opt/lab/cache
 
-# What is downloaded, and nothing that a change of the lab's code would download again.
+# What is downloaded; a change of the pipeline's code does not download it again.
 FROM system AS setup
 WORKDIR /lab
 COPY requirements.lock ./
@@ -39,8 +39,8 @@ COPY lab/__init__.py lab/atomic.py lab/console.py lab/errors.py lab/kafka_client
 COPY lab/engines lab/engines
 # Servers run as `lab`. The client writes into the checkout and runs as its owner, who needs a name here too: Hadoop asks for it.
 ARG UID=1000
-RUN useradd --uid 1000 --create-home lab \
-    && { getent passwd "$UID" >/dev/null || useradd --uid "$UID" --no-create-home owner; } \
+RUN useradd --no-log-init --uid 1000 --create-home lab \
+    && { getent passwd "$UID" >/dev/null || useradd --no-log-init --uid "$UID" --no-create-home owner; } \
     && mkdir -m 777 /var/lib/lab /opt/lab/cache/matplotlib
 ENV PATH=/opt/lab/venv/bin:/lab/scripts:$PATH PYTHONPATH=/lab PYTHONPYCACHEPREFIX=/tmp/pycache \
     LAB_HOME=/var/lib/lab/home LAB_BIND=0.0.0.0

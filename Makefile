@@ -10,6 +10,8 @@ PYTHON := $(or $(LAB_VENV),.venv)/bin/python
 # The same steps on containers: set-up builds and starts them, and the lab's commands run in one of them.
 on_compose = $(if $(LAB_VENV),,$(filter compose,$(LAB_STACK)))
 LAB = $(if $(on_compose),scripts/compose,$(PYTHON) -m lab)
+# What looks at containers, or is refused where there are some, does not start them.
+setup_if_native = $(if $(on_compose),,setup)
 
 # What is given to make (make plan HISTORY=file) goes on in the environment, and a recipe reads it there: a file's name is
 # never read as a piece of a shell's command.
@@ -47,9 +49,9 @@ $(STEPS): step-%: setup
 	report-check
 check: setup ## say which steps are done, not yet done or broken
 	@$(LAB) check
-status: setup ## show what runs: pid, port, memory, log
+status: $(setup_if_native) ## show what runs: pid, port, memory, log
 	@$(LAB) status
-logs: setup ## show the end of each log; NAME=kafka for one, LINES=50 for more
+logs: $(setup_if_native) ## show the end of each log; NAME=kafka for one, LINES=50 for more
 	@$(LAB) logs --name "$$NAME" --lines "$${LINES:-20}"
 watch: setup ## show the counts at each hop and the last events, live
 	@$(LAB) watch
@@ -59,9 +61,9 @@ traffic: setup ## send traffic: N=100 requests, EVERY=0 seconds a burst, SEED=1;
 	@$(LAB) traffic $(if $(WEEK),--week "$$WEEK") --requests "$${N:-100}" --every "$${EVERY:-0}" --seed "$${SEED:-1}"
 ledger: setup ## count what was answered, logged, landed and queried, and say where numbers part; JSON=1 for machines
 	@$(LAB) ledger $(if $(JSON),--json)
-drill: setup ## list the drills: faults in a lab of their own, and what becomes of the events
+drill: $(setup_if_native) ## list the drills: faults in a lab of their own, and what becomes of the events
 	@$(LAB) drill
-drill-%: setup ## run one of them: make drill-kafka-kill
+drill-%: $(setup_if_native) ## run one of them: make drill-kafka-kill
 	@$(LAB) drill $*
 land-quarantine: setup ## land what the quarantine holds and the contract can read by now
 	@$(LAB) land-quarantine
@@ -69,10 +71,10 @@ plan: setup ## say what would become of each line of a history, and run nothing;
 	@$(LAB) plan $(if $(HISTORY),"$$HISTORY")
 submit: setup ## pack history, journal, report, scripts and pipeline into submission.zip, with hashes
 	@$(LAB) submit
-grade: setup ## replay a history in isolation and grade what it leaves; HISTORY=file, SUBMISSION=archive, SUBMISSIONS=folder
+grade: $(setup_if_native) ## replay a history in isolation and grade what it leaves; HISTORY=file, SUBMISSION=archive, SUBMISSIONS=folder
 	@$(LAB) grade $(if $(HISTORY),--history "$$HISTORY") $(if $(SUBMISSION),--submission "$$SUBMISSION") \
 		$(if $(SUBMISSIONS),--submissions "$$SUBMISSIONS") $(if $(RESULTS),--results "$$RESULTS")
-autograder: setup ## make autograder.zip, the bundle that Gradescope takes
+autograder: $(setup_if_native) ## make autograder.zip, the bundle that Gradescope takes
 	@$(LAB) autograder
 shell: setup ## open a bash that knows the engines' commands and records what you type
 	@$(LAB) shell
@@ -93,16 +95,16 @@ stop: ## stop everything; the data stays
 clean: ## stop everything and remove the lab's data; downloads stay
 	@$(call with_python,clean)
 distclean: clean ## remove the downloads too
-	@unset LAB_HOME; $(call with_python,clean)
-	@rm -rf .venv .lab
+	@$(if $(on_compose),$(LAB) distclean,unset LAB_HOME; $(call with_python,clean))
+	@$(if $(on_compose),,rm -rf .venv .lab)
 
 # --- a cluster, and containers ---
 
 .PHONY: mini-cluster mini-cluster-stop test-cluster test-compose
 test-cluster test-compose: export LAB_STACK := native
-mini-cluster: setup ## start a small real cluster here: 3 brokers, 3 DataNodes, 2 Spark workers, 2 Presto workers
+mini-cluster: $(setup_if_native) ## start a small real cluster here: 3 brokers, 3 DataNodes, 2 Spark workers, 2 Presto workers
 	@$(LAB) cluster start
-mini-cluster-stop: setup ## stop it; what it holds stays
+mini-cluster-stop: $(setup_if_native) ## stop it; what it holds stays
 	@$(LAB) cluster stop
 test-cluster: setup ## run the eight steps on such a cluster, kill nodes under load, and close the account
 	@$(PYTHON) -m pytest -m cluster
@@ -112,7 +114,7 @@ test-compose: setup ## run the lab on containers, kill some under load, and comp
 # --- for a class ---
 
 .PHONY: bundle
-bundle: setup ## make one archive with all that a set-up downloads, for machines without a network
+bundle: $(setup_if_native) ## make one archive with all that a set-up downloads, for machines without a network
 	@$(LAB) bundle
 
 # --- for developers ---

@@ -47,10 +47,7 @@ def land(settings: Settings, events: int, name: str, *options: str) -> Run:
 
     Raises LabError where not every event has landed, or where Presto does not show it.
     """
-    default = settings.schema
     settings = replace(settings, tables=f"/bench/{name}", schema=name)
-    location = f"hdfs://{settings.hdfs}{settings.tables}/schema"
-    queries.ask(replace(settings, schema=default), f"CREATE SCHEMA {name} WITH (location = '{location}')")
     with console.quietly():
         step_7_create_tables.do(Lab.at(settings))
     run = submit(settings, *options, "lab/pipeline/batch_job.py")

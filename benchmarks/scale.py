@@ -42,7 +42,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73")
 
 
 @click.command()
-@click.option("--rounds", default=3, help="how often each pair of partitions and executors is measured")
+@click.option("--rounds", default=2, help="how often each pair of partitions and executors is measured")
 @click.option("--landings", default=LANDINGS, help=f"of {MOST_RECORDS:,} events each, in each run")
 @click.option("--write/--no-write", default=True)
 def main(rounds: int, landings: int, write: bool) -> None:

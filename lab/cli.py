@@ -369,9 +369,8 @@ def closing_screen(lab: Lab, seconds: dict[str, float]) -> None:
     console.say()
     rows = [(number, title, f"{taken:.1f}") for number, (title, taken) in enumerate(seconds.items(), start=1)]
     console.table([*rows, ("", "in all", f"{sum(seconds.values()):.1f}")], ["step", "", "seconds"])
-    console.say(
-        f"\nAll of it takes {walk.memory(lab) / 2**30:.1f} GiB of memory. Nothing sends events now; the stream waits."
-    )
+    what, memory = "What runs here" if settings.external else "All of it", walk.memory(lab) / 2**30
+    console.say(f"\n{what} takes {memory:.1f} GiB of memory. Nothing sends events now; the stream waits.")
     console.table(
         [
             ("make traffic N=200 EVERY=2", "send more events"),

@@ -24,12 +24,15 @@ PLAIN_NAMES = {
 }
 """What kafka-python takes as it is, under another name."""
 JAAS, HOSTNAME = "sasl.jaas.config", "ssl.endpoint.identification.algorithm"
-TYPES = ("ssl.truststore.type", "ssl.keystore.type")
-_CREDENTIAL = re.compile(r'\b(username|password)\s*=\s*"([^"]*)"')
+STORES = ("ssl.truststore", "ssl.keystore")
+SECURITY = ("security.", "ssl.", "sasl.")
+"""What of the file is used: where Kafka is, and how it is read, is the lab's to say."""
+_CREDENTIAL = re.compile(r"""\b(username|password)\s*=\s*(?:"([^"\\]*)"|'([^'\\]*)')""")
+_CONTINUED = re.compile(r"\\\r?\n[ \t]*")
 
 
 def file_settings(settings: Settings) -> dict[str, str]:
-    """The lines of the file, by Kafka's names; empty where none is named. Raises LabError where it cannot be read."""
+    """What the file says of TLS and SASL, by Kafka's names; empty where none is named. Raises LabError."""
     if not settings.kafka_client:
         return {}
     path = Path(settings.kafka_client).expanduser()
@@ -38,32 +41,34 @@ def file_settings(settings: Settings) -> dict[str, str]:
     )
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names as they are written
     try:
-        parser.read_string("[client]\n" + path.read_text(encoding="utf-8"))
+        text = _CONTINUED.sub("", path.read_text(encoding="utf-8"))
+        parser.read_string("[client]\n" + text)
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
         raise LabError(
             f"LAB_KAFKA_CLIENT is {path}, which cannot be read: {error}", "unset LAB_KAFKA_CLIENT"
         ) from error
-    return dict(parser["client"])
+    return {name: value for name, value in parser["client"].items() if name.startswith(SECURITY)}
 
 
 def for_python(settings: Settings) -> dict[str, Any]:
     """The arguments with which each client of kafka-python connects. Raises LabError for what it cannot do."""
     said = file_settings(settings)
     found: dict[str, Any] = {"bootstrap_servers": settings.kafka}
-    for kind in TYPES:
-        if said.get(kind, "PEM") != "PEM":
-            raise LabError(f"{kind} is {said[kind]}; Python's client reads PEM files only.", f"{kind}=PEM")
+    for store in STORES:
+        kind = said.get(f"{store}.type", "not said, which is JKS")
+        if f"{store}.location" in said and kind != "PEM":
+            raise LabError(f"{store}.type is {kind}; Python's client reads PEM files only.", f"{store}.type=PEM")
     found |= {ours: said[name] for name, ours in PLAIN_NAMES.items() if name in said}
     if "ssl.keystore.location" in said:  # Java takes the key and its certificate from one file
         found["ssl_keyfile"] = said["ssl.keystore.location"]
     if HOSTNAME in said:
         found["ssl_check_hostname"] = bool(said[HOSTNAME])
     if JAAS in said:
-        credentials = dict(_CREDENTIAL.findall(said[JAAS]))
+        credentials = {name: one or other for name, one, other in _CREDENTIAL.findall(said[JAAS])}
         if {"username", "password"} - credentials.keys():
             raise LabError(f'{JAAS} names no username="…" and password="…".', f"$EDITOR {settings.kafka_client}")
         found |= {f"sasl_plain_{name}": value for name, value in credentials.items()}
-    known = {*PLAIN_NAMES, JAAS, HOSTNAME, *TYPES}
+    known = {*PLAIN_NAMES, JAAS, HOSTNAME, *(f"{store}.type" for store in STORES)}
     if others := [name for name in said if name.startswith(("ssl.", "sasl.")) and name not in known]:
         raise LabError(f"{others[0]} has no counterpart in Python's client.", f"$EDITOR {settings.kafka_client}")
     return found
@@ -71,7 +76,5 @@ def for_python(settings: Settings) -> dict[str, Any]:
 
 def for_spark(settings: Settings) -> dict[str, str]:
     """The options with which Spark's Kafka source connects."""
-    return {
-        "kafka.bootstrap.servers": settings.kafka,
-        **{f"kafka.{name}": value for name, value in file_settings(settings).items()},
-    }
+    secured = {f"kafka.{name}": value for name, value in file_settings(settings).items()}
+    return {"kafka.bootstrap.servers": settings.kafka, **secured}

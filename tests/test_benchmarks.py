@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import result
+from benchmarks import result, scale
+from benchmarks.processes import Run
 from benchmarks.result import Row, row
+from lab.errors import LabError
 
 
 def test_of_times_the_ratio_says_how_many_times_faster_ours_is_pair_by_pair() -> None:
@@ -55,3 +57,23 @@ def test_the_result_is_written_as_rows_and_a_plot(tmp_path: Path, monkeypatch: p
     assert {"name", "ours", "theirs", "unit", "ratio", "at_least", "aim", "met"} <= written["rows"][0].keys()
     assert written["machine"]["cores"]
     assert "<svg" in (tmp_path / "latest.svg").read_text()
+
+
+def test_a_rate_is_that_of_the_landings_after_the_first() -> None:
+    said = "landed a\nlanded b\nsomething else\nlanded c\n"
+    assert scale.warm_rate(Run(40.0, said, (10.0, 20.0, 25.0, 30.0)), events=300) == 200 / 20
+    with pytest.raises(LabError, match="too few"):
+        scale.warm_rate(Run(40.0, "landed a\n", (10.0,)), events=300)
+
+
+def test_each_rate_is_compared_with_one_executor_of_its_own_round() -> None:
+    taken = [
+        {"partitions": p, "executors": e, "round": r, "rate": rate * e, "seconds": 1, "cores": 1}
+        for r, rate in ((0, 100), (1, 1000))
+        for p in scale.SIZES
+        for e in scale.SIZES
+    ]
+    rows = {(row["partitions"], row["executors"]): row for row in scale.medians(taken)}
+    assert rows[1, 1]["ratio"] == 1
+    assert rows[4, 2]["ratio"] == 2
+    assert rows[2, 4]["rate"] == 2200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from lab.drills.drills import DRILLS
 from lab.drills.show import CONTROL
 from lab.settings import ROOT, Settings
+from tests.integration.conftest import planned, planned_lines
 
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -45,6 +47,33 @@ def test_readme_names_every_setting_and_no_other() -> None:
     )
     ports = {name for name in variables if name.endswith("_PORT")}
     assert ports <= named, ports - named
+
+
+def test_the_numbers_that_end_a_walk_everywhere_are_those_of_the_traffic_s_plan() -> None:
+    section = README.split("### The same numbers everywhere")[1].split("###")[0]
+    rows = {
+        line.split("|")[1].strip(): {cell.strip() for cell in line.split("|")[2:5]}
+        for line in section.splitlines()
+        if line.startswith("|")
+    }
+    rows_of = planned()
+    for table, count in rows_of.items():
+        assert rows[f"rows in `{table}`"] == {str(count)}
+    assert rows["requests answered"] == rows["records in the topic"] == {str(sum(rows_of.values()))}
+    swords = sum(line.requests for line in planned_lines() if line.known and line.path.startswith("/purchase_a_sword/"))
+    assert rows["of these in `sword_purchases`"] == {str(swords)}
+
+
+def test_readme_shows_the_rates_that_were_measured() -> None:
+    section = README.split("### How much for how much")[1]
+    shown = [
+        int(number.replace(",", ""))
+        for row in re.findall(r"^\| \d \|(.*)\|$", section, re.MULTILINE)
+        for number in re.findall(r"\d+,\d{3}", row)
+    ]
+    measured = json.loads((ROOT / "benchmarks" / "scale.json").read_text())
+    assert shown == [round(row["rate"], -3) for row in measured["rows"]]
+    assert f"topics of {measured['events']:,} events" in section
 
 
 @pytest.mark.parametrize("folder", re.findall(r"`((?:lab|scripts|tests)/\w*/?)`", README))

@@ -55,7 +55,8 @@ def test_spark_gets_each_line_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("ssl.truststore.type=JKS", "reads PEM files only"),
+        ("ssl.truststore.location=a.jks\nssl.truststore.type=JKS", "type is JKS; .* reads PEM files only"),
+        ("ssl.truststore.location=a.pem", "not said, which is JKS"),
         ("sasl.jaas.config=org.example.Login required;", "names no username"),
         ("sasl.login.callback.handler.class=x", "has no counterpart in Python's client"),
     ],
@@ -63,6 +64,17 @@ def test_spark_gets_each_line_as_it_is(tmp_path: Path) -> None:
 def test_what_python_s_client_cannot_do_is_said(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(LabError, match=said):
         kafka_client.for_python(settings_with(tmp_path, line + "\n"))
+
+
+def test_a_line_may_go_on_as_in_kafka_s_own_examples(tmp_path: Path) -> None:
+    text = "sasl.jaas.config=Plain required \\\n   username=\"lab\" \\\n   password='x y';\n"
+    text += "bootstrap.servers=elsewhere:1\n"
+    settings = settings_with(tmp_path, text)
+    assert kafka_client.for_spark(settings) == {
+        "kafka.bootstrap.servers": "b1:9093,b2:9093",
+        "kafka.sasl.jaas.config": "Plain required username=\"lab\" password='x y';",
+    }
+    assert kafka_client.for_python(settings)["sasl_plain_password"] == "x y"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -70,10 +70,13 @@ def healthy(settings: Settings, name: str) -> str:
 def complaint(settings: Settings) -> str:
     """Why the client could not write what a run leaves in the checkout; empty where it can."""
     folder = settings.history.parent
-    if os.access(folder, os.W_OK):
-        return ""
-    owner = folder.stat().st_uid
-    return f"User {os.getuid()} may not write into the checkout: LAB_UID={owner} docker compose up"
+    if not os.access(folder, os.W_OK):
+        owner = folder.stat()
+        wanted = f"LAB_UID={owner.st_uid} LAB_GID={owner.st_gid} docker compose up --build"
+        return f"User {os.getuid()} may not write into the checkout. Its owner may: {wanted}"
+    if settings.home.exists() and not os.access(settings.home, os.W_OK):
+        return f"{settings.home} is what another user's lab has left. Without it: docker compose down --volumes"
+    return ""
 
 
 def find(settings: Settings, name: str) -> stack.Engine:

@@ -62,7 +62,7 @@ def run(settings: Settings) -> int:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("HIST", "LAB_", "MAKE"))
         }
-        environment |= settings.to_env()
+        environment |= settings.to_env() | {"LAB_VENV": sys.prefix}
         # bash handles an interrupt typed at its prompt; this process only waits
         with subprocess.Popen([bash, "--noprofile", "--rcfile", str(rcfile), "-i"], cwd=ROOT, env=environment) as shell:
             while True:

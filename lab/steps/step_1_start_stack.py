@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 from lab import console
@@ -20,6 +21,12 @@ keeps the tables' names, and Presto answers queries. Each is ready once it has a
 def do(lab: Lab) -> None:
     settings = lab.settings
     if not settings.conf.exists():
+        if settings.stack == "compose" and settings.history.exists():
+            before = settings.history.with_name("history.before.txt")
+            shutil.copy2(settings.history, before)
+            console.say(
+                f"{settings.history.name} begins anew; what it held, perhaps another lab's, is in {before.name}."
+            )
         lab.recorder.start_anew()
 
     def announce(argv: tuple[str, ...], background: bool) -> None:

@@ -23,6 +23,10 @@ def do(lab: Lab) -> None:
     lab.require_engines()
     folders = [f"{lab.settings.tables}/tables/{table}" for table in tables()]
     lab.run(["hdfs", "dfs", "-mkdir", "-p", *folders], 60)
+    if lab.settings.schema != "default":  # which each metastore has
+        location = f"hdfs://{lab.settings.hdfs}{lab.settings.tables}/schema"
+        made = f"CREATE SCHEMA IF NOT EXISTS {lab.settings.schema} WITH (location = '{location}')"
+        lab.run(["presto", "--execute", made], 60)
     sql = ";\n".join(statements(lab.settings, queries.table_columns(lab.settings)))
     console.output(sql)
     console.command(["presto", "--execute", "the SQL above"])

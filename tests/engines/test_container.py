@@ -87,7 +87,7 @@ def test_a_client_that_may_not_write_into_the_checkout_says_as_whom_it_could(
     settings = Settings.from_env({"LAB_HOME": str(tmp_path / "home"), "LAB_HISTORY": str(tmp_path / "history.txt")})
     assert container.healthy(settings, container.CLIENT) == "no step has started the API yet"
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(LabError, match=rf"LAB_UID={tmp_path.stat().st_uid} docker compose up"):
+    with pytest.raises(LabError, match=rf"LAB_UID={tmp_path.stat().st_uid} LAB_GID=\d+ docker compose up"):
         container.healthy(settings, container.CLIENT)
 
 

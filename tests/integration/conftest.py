@@ -79,11 +79,15 @@ def new_lab(home: Path) -> RunningLab:
     return RunningLab(Settings.from_env(environment), environment)
 
 
+def planned_lines() -> list[traffic.Line]:
+    """The traffic that the eight steps send."""
+    return [*traffic.SAMPLE, *simulation.week(1), *traffic.mix(40, traffic.SAMPLE_SEED)]
+
+
 def planned() -> Counter[str]:
     """How many rows each table must have in the end, by the plan of the traffic that the steps send."""
-    lines = [*traffic.SAMPLE, *simulation.week(1), *traffic.mix(40, traffic.SAMPLE_SEED)]
     rows: Counter[str] = Counter()
-    for line in lines:
+    for line in planned_lines():
         deed = line.path.split("/")[1]
         rows[TABLE_OF.get(deed, "guilds") if line.known else "rejected"] += line.requests
     return rows

@@ -293,3 +293,17 @@ def test_down_and_up_keep_the_data(containers: Containers) -> None:
 def test_what_needs_engines_of_its_own_is_refused_in_a_sentence(containers: Containers) -> None:
     said = containers.run("make", "grade", fails=True)
     assert "grade is done without containers only" in said
+
+
+@whole
+def test_ports_are_remembered_for_who_does_not_say_them_again(containers: Containers) -> None:
+    ids = [containers.id_of(name) for name in SERVICES]
+    forgetful = {name: value for name, value in containers.environment.items() if not name.endswith("_PORT")}
+    forgetful = {
+        name: value for name, value in forgetful.items() if name not in ("LAB_BASE_IMAGE", "LAB_UID", "LAB_GID")
+    }
+    said = subprocess.run(
+        ["make", "setup"], cwd=containers.checkout, env=forgetful, capture_output=True, text=True, check=False
+    )
+    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+    assert [containers.id_of(name) for name in SERVICES] == ids, "a container was made anew"
