@@ -22,7 +22,7 @@ COPY lab/engines/__init__.py lab/engines/fetch.py lab/engines/
 COPY lab/engines/locks lab/engines/locks
 COPY lab/engines/java lab/engines/java
 # The certificates of a proxy, and a bundle (make bundle), where scripts/compose or you have put them: not in the image in the end.
-COPY requirements.lock .lab/image/certificates.pe[m] lab-bundle-*.ta[r] ./
+COPY requirements.lock .la[b]/image/certificates.pem lab-bundle-*.ta[r] ./
 ARG LAB_MAVEN_MIRROR
 ARG PIP_INDEX_URL
 RUN if [ -e certificates.pem ]; then \
