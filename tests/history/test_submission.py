@@ -34,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    return replace(Settings.from_env({}), home=home, history=tmp_path / "history.txt")
+    return replace(Settings.from_env({}), home=home, history=tmp_path / "history.txt", report=home / "report.md")
 
 
 def test_all_that_belongs_to_it_is_packed_with_its_hash(settings: Settings, tmp_path: Path) -> None:
