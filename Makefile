@@ -120,7 +120,7 @@ bundle: $(setup_if_native) ## make one archive with all that a set-up downloads,
 # --- for developers ---
 
 .PHONY: test lint bench bench-scale
-test lint bench bench-scale: export LAB_STACK := native
+test lint bench bench-scale lock: export LAB_STACK := native
 test: setup lint ## pass all tests, those on the real engines included; FAULTS=long for every drill and pairs of them
 	@scripts/bootstrap browser
 	@$(PYTHON) -m pytest

@@ -30,7 +30,7 @@ LEAST_MEMORY = 1_500_000_000  # bytes available that the engines need to start
 LEAST_DISK = 1_000_000_000  # bytes free: below that HDFS and Kafka stop taking data
 ANOTHER_PORT = 100
 """Added to a port that is taken, to name another: none of the lab's own, and none that a browser refuses."""
-AIRPLAY = ("ControlCenter", "ControlCe")
+AIRPLAY = "ControlCenter"
 """Holds port 5000 on a Mac, unless it is switched off in the settings of AirDrop & Handoff."""
 
 PRESTO_COORDINATOR = """\
@@ -179,7 +179,7 @@ def start(settings: Settings, on_command: Commands, on_ready: Callable[[str, flo
         for port in engine.ports:
             require_free_port(getattr(settings, port), "LAB_" + port.upper())
     for engine in missing:
-        if engine.format_command and not _formatted(settings, engine).exists():
+        if engine.format_command and not _formatted(settings, engine.data_folder).exists():
             on_command(engine.format_command, False)
     for engine in missing:
         on_command(engine.command, True)
@@ -284,11 +284,9 @@ def _holder_of(port: int) -> str:
             continue  # another user's process: its connections are not ours to see
         if port in held:
             found = f"{process.info['name']} (pid {process.info['pid']})"
-            return (
-                f"{found}, macOS's AirPlay Receiver (System Settings, AirDrop & Handoff)"
-                if process.info["name"] in AIRPLAY
-                else found
-            )
+            if process.info["name"] == AIRPLAY:
+                found += ", macOS's AirPlay Receiver (System Settings, AirDrop & Handoff)"
+            return found
     return "a process of another user"
 
 
@@ -319,8 +317,8 @@ def _cluster_id(settings: Settings) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _formatted(settings: Settings, engine: Engine) -> Path:
-    return settings.data / f"{engine.data_folder}.formatted"
+def _formatted(settings: Settings, data_folder: str) -> Path:
+    return settings.data / f"{data_folder}.formatted"
 
 
 def _format(settings: Settings, engine: Engine) -> None:
@@ -329,7 +327,7 @@ def _format(settings: Settings, engine: Engine) -> None:
 
 def format_once(data_folder: str, command: tuple[str, ...], settings: Settings, environment: Mapping[str, str]) -> None:
     """Run an engine's format command once. A format that was cut off is begun again from nothing. Raises LabError."""
-    stamp = settings.data / f"{data_folder}.formatted"
+    stamp = _formatted(settings, data_folder)
     if not command or stamp.exists():
         return
     shutil.rmtree(settings.data / data_folder, ignore_errors=True)

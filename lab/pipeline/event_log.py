@@ -240,7 +240,7 @@ class TopicIdentity:
     """Asks for a topic's id again and again, over one connection; `topic_id` says what that is."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._bootstrap, self._topic = settings, settings.kafka, settings.topic
+        self._settings = settings
         self._admin: KafkaAdminClient | None = None
 
     def __enter__(self) -> TopicIdentity:
@@ -260,9 +260,9 @@ class TopicIdentity:
                     bootstrap_timeout_ms=milliseconds,
                     request_timeout_ms=milliseconds,
                 )
-            (described,) = self._admin.describe_topics([self._topic])
+            (described,) = self._admin.describe_topics([self._settings.topic])
         if described["error_code"]:
-            raise _no_topic(self._bootstrap, self._topic)
+            raise _no_topic(self._settings.kafka, self._settings.topic)
         return base64.urlsafe_b64encode(uuid.UUID(str(described["topic_id"])).bytes).rstrip(b"=").decode()
 
 
